@@ -1,0 +1,1 @@
+"""Speech to text: windows of all videos in flight share every batch."""

@@ -1,0 +1,1 @@
+"""What crosses borders between the rooms: the data model, the error tree, the fingerprint and the settings."""

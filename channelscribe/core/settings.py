@@ -1,0 +1,71 @@
+"""Settings from environment variables and `.env`, typed and without side effects.
+
+Blocks build the same values in the Prefect UI; a notebook or the command line needs only these.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from channelscribe.core.profile import DEFAULT_MODEL, Preset, TranscriptionProfile
+
+_CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "HTTPLIB2_CA_CERTS")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def _either(*names: str) -> Any:
+    return AliasChoices(*names)
+
+
+class Settings(BaseSettings):
+    """Everything the environment can say. Secrets are SecretStr and never show in a repr."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", populate_by_name=True, env_ignore_empty=True)
+
+    data: str = Field("data", validation_alias=_either("CHANNELSCRIBE_DATA"))
+    preset: Preset = Field(Preset.OPTIMIZED, validation_alias=_either("CHANNELSCRIBE_PRESET"))
+    model: str = Field(DEFAULT_MODEL, validation_alias=_either("CHANNELSCRIBE_MODEL"))
+    language: str = Field("auto", validation_alias=_either("CHANNELSCRIBE_LANGUAGE"))
+    device: str = Field("auto", validation_alias=_either("CHANNELSCRIBE_DEVICE"))
+    window_s: float | None = Field(None, validation_alias=_either("CHANNELSCRIBE_WINDOW_S"))
+    batch_size: int | None = Field(None, validation_alias=_either("CHANNELSCRIBE_BATCH_SIZE"))
+
+    youtube_api_keys: SecretStr = Field(
+        SecretStr(""), validation_alias=_either("YOUTUBE_API_KEYS", "YOUTUBE_API_KEY"), description="Comma-separated."
+    )
+    youtube_cookies: str = Field("", validation_alias=_either("YOUTUBE_COOKIES"), description="A cookies.txt file.")
+
+    odin_api_key: SecretStr = Field(SecretStr(""), validation_alias=_either("ODIN_API_KEY", "API_KEY"))
+    odin_api_secret: SecretStr = Field(SecretStr(""), validation_alias=_either("ODIN_API_SECRET", "API_SECRET"))
+    odin_project_id: str = Field("", validation_alias=_either("ODIN_PROJECT_ID"))
+    odin_base_url: str = Field("https://api.getodin.ai", validation_alias=_either("ODIN_BASE_URL"))
+
+    def profile(self, **changes: Any) -> TranscriptionProfile:
+        """The transcription profile that the environment describes; `changes` override single fields."""
+        own: dict[str, Any] = {"model": self.model, "language": self.language, "device": self.device}
+        own |= {k: v for k in ("window_s", "batch_size") if (v := getattr(self, k)) is not None}
+        return TranscriptionProfile.preset(self.preset, **{**own, **changes})
+
+
+def ca_bundle() -> str | None:
+    """The certificate bundle that the user named, whichever of the usual variables holds it."""
+    return next((value for name in _CA_VARIABLES if (value := os.environ.get(name))), None)
+
+
+def complete_network_environment() -> None:
+    """Makes every HTTP library honour the same proxy and certificate variables, in this process and its children.
+
+    OpenSSL, requests and httplib2 each read another variable, so the one bundle that was named is given to all; and
+    loopback never goes through a proxy, because the Prefect API lives there.
+    """
+    if bundle := ca_bundle():
+        for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "HTTPLIB2_CA_CERTS"):
+            os.environ.setdefault(name, bundle)
+    if any(os.environ.get(n) for n in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY")):
+        present = [p for p in os.environ.get("NO_PROXY", os.environ.get("no_proxy", "")).split(",") if p]
+        merged = ",".join(dict.fromkeys([*present, *_LOOPBACK]))
+        os.environ["NO_PROXY"] = os.environ["no_proxy"] = merged

@@ -1,0 +1,1 @@
+"""The ODIN AI knowledge base: one thin client, keys, and proof that a document arrived."""

@@ -1,0 +1,1 @@
+"""The YouTube side: what the user typed, listings, downloads, and what each failure means."""

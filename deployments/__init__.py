@@ -1,0 +1,1 @@
+"""How it is run: command line, work pool, deployments, schedules, demo."""
