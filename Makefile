@@ -1,0 +1,44 @@
+# One verb per habit. Every verb makes its own environment (.venv) first; all it needs is Python 3.11 or newer.
+PYTHONS := python3 python3.13 python3.12 python3.11 python3.14 python
+PYTEST_ARGS ?=
+KEEP ?=
+export PYTHONUNBUFFERED := 1
+
+ifeq ($(OS),Windows_NT)
+BIN := .venv/Scripts
+else
+BIN := .venv/bin
+endif
+
+.PHONY: help env demo test lint types ui clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1 /p' $(MAKEFILE_LIST) | awk '{ verb = $$1; sub(/^[a-z]+ +/, ""); printf "  make %-7s %s\n", verb, $$0 }'
+
+env:  ## make or update .venv
+	@for python in $(PYTHONS); do \
+	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	    exec "$$python" deployments/bootstrap.py; \
+	  fi; \
+	done; \
+	echo "channelscribe needs Python 3.11 or newer (on Debian: apt-get install python3 python3-venv)." >&2; exit 2
+
+demo: env  ## the main job on a shipped channel; KEEP=1 leaves the UI up
+	@$(BIN)/channelscribe demo $(if $(KEEP),--keep)
+
+test: env  ## all tests; PYTEST_ARGS="-k store" picks some
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: env  ## style and format
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: env  ## strict type check
+	@$(BIN)/mypy
+
+ui: env  ## Prefect server, worker and UI on this machine
+	@$(BIN)/channelscribe up
+
+clean:  ## remove the environment, caches and demo data
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-data *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
