@@ -1,0 +1,125 @@
+"""Attempts: every try of every step is timed, classified and written to `outcomes/`; nothing is dropped in silence.
+
+It also carries the one decision that concerns more than a video: a failure of the environment, or a blocked lane,
+stops the run.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from channelscribe.core.clock import Clock, SystemClock
+from channelscribe.core.errors import ChannelscribeError, Decision, FailureClass
+from channelscribe.core.model import Outcome, OutcomeState, Stage, Video
+from channelscribe.core.redact import redact
+from channelscribe.store.archive import Archive
+
+log = logging.getLogger(__name__)
+_STOPPING = {Decision.STOP_RUN, Decision.ASK_OPERATOR}
+
+
+class Cancelled(Exception):
+    """The run is being stopped; this attempt ended early and is not a failure of the video."""
+
+
+class Control:
+    """The brake of a run, shared by all its threads: `stop` with the failure that concerns everybody, or `cancel`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self.failure: ChannelscribeError | None = None
+
+    def stop(self, failure: ChannelscribeError | None = None) -> None:
+        with self._lock:
+            self.failure = self.failure or failure
+        self._stopped.set()
+
+    def stopped(self) -> bool:
+        return self._stopped.is_set()
+
+    def check(self) -> None:
+        """Raises Cancelled when the run has been stopped."""
+        if self.stopped():
+            raise Cancelled(self.failure.reason if self.failure else "the run was cancelled")
+
+
+@dataclass
+class Note:
+    """What a step learns about itself while it runs."""
+
+    state: OutcomeState = OutcomeState.DONE
+    audio_s: float = 0.0
+    engine: str = ""
+
+
+@dataclass
+class Attempts:
+    """The account of one run."""
+
+    archive: Archive
+    run_id: str
+    control: Control
+    clock: Clock = field(default_factory=SystemClock)
+    _tries: Counter[tuple[str, Stage]] = field(default_factory=Counter)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def attempt(self, video: Video, stage: Stage) -> Iterator[Note]:
+        """Times one try and records how it ended; re-raises a classified failure, wraps anything else as a bug."""
+        self.control.check()
+        note, began_s = Note(), self.clock.monotonic()
+        outcome = Outcome(
+            self.run_id, video.video_id, video.title, stage, OutcomeState.FAILED, self._count(video, stage)
+        )
+        try:
+            yield note
+        except ChannelscribeError as error:
+            self._record(failed(outcome, error), note, began_s)
+            if error.decision in _STOPPING:
+                self.control.stop(error)
+            raise
+        except Exception as error:
+            if self.control.stopped():
+                raise Cancelled("the run was stopped while this step was running") from error
+            log.exception("%s of %s failed in a way that is not classified", stage, video.video_id)
+            self._record(failed(outcome, _bug(stage, error)), note, began_s)
+            raise
+        self._record(replace(outcome, state=note.state), note, began_s)
+
+    def _count(self, video: Video, stage: Stage) -> int:
+        with self._lock:
+            self._tries[video.video_id, stage] += 1
+            return self._tries[video.video_id, stage]
+
+    def _record(self, outcome: Outcome, note: Note, began_s: float) -> None:
+        seconds = self.clock.monotonic() - began_s
+        at = self.clock.now()
+        self.archive.put_outcome(replace(outcome, seconds=seconds, at=at, audio_s=note.audio_s, engine=note.engine))
+
+
+def failed(outcome: Outcome, error: ChannelscribeError) -> Outcome:
+    """`outcome` with the class, code, sentence and next possible moment of `error`."""
+    return replace(
+        outcome,
+        state=OutcomeState.FAILED,
+        failure_class=str(error.failure_class),
+        code=error.code,
+        reason=error.reason,
+        retry_after=error.retry_after,
+    )
+
+
+def _bug(stage: Stage, error: Exception) -> ChannelscribeError:
+    text = redact(f"{type(error).__name__}: {error}")[:300]
+    bug = ChannelscribeError(
+        f"The {stage} step failed in a way that channelscribe does not know ({text}); please report it with the log.",
+        code="bug",
+    )
+    assert bug.failure_class is FailureClass.BUG
+    return bug

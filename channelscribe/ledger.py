@@ -1,0 +1,109 @@
+"""Ledger: which videos of a listing still need work, from Parquet alone. What is done is what the store says."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from channelscribe.asr.registry import expected_fingerprint
+from channelscribe.core.errors import FailureClass
+from channelscribe.core.model import Outcome, OutcomeState, Stage, Video
+from channelscribe.core.profile import TranscriptionProfile
+from channelscribe.odin.publish import document_key
+from channelscribe.store.archive import Archive
+
+QUARANTINE_AFTER = 2
+_NEVER_BY_ITSELF = {
+    FailureClass.PERMANENT,
+    FailureClass.NEEDS_ACCESS,
+    FailureClass.GEO,
+}
+
+
+@dataclass(frozen=True)
+class Parked:
+    """A video that is left alone, with the outcome that says why."""
+
+    video: Video
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do. `afresh` are videos whose media must be downloaded again because it could not be decoded."""
+
+    todo: tuple[Video, ...]
+    done: tuple[Video, ...]
+    parked: tuple[Parked, ...]
+    afresh: frozenset[str]
+
+
+def plan(
+    archive: Archive,
+    videos: Iterable[Video],
+    profile: TranscriptionProfile,
+    *,
+    project_id: str | None,
+    run_id: str,
+    now: datetime,
+    retry_parked: bool = False,
+) -> Plan:
+    """Splits `videos` into what is to do, done and parked. `project_id` None means that nothing is uploaded.
+
+    A failure that this same run recorded never parks: pressing Retry asks for exactly those videos again.
+    """
+    finished = _finished(archive, profile, project_id)
+    history = _history(archive.outcomes())
+    todo, done, parked, afresh = [], [], [], set()
+    for video in videos:
+        past = history.get(video.video_id, [])
+        if video.video_id in finished:
+            done.append(video)
+        elif not retry_parked and (reason := _parks(past, run_id, now)):
+            parked.append(Parked(video, reason))
+        else:
+            todo.append(video)
+            if past and past[-1].failure_class == FailureClass.POISONED:
+                afresh.add(video.video_id)
+    return Plan(tuple(todo), tuple(done), tuple(parked), frozenset(afresh))
+
+
+def _finished(archive: Archive, profile: TranscriptionProfile, project_id: str | None) -> set[str]:
+    media = archive.media()
+    if not media:
+        return set()
+    fingerprints = archive.transcript_fingerprints()
+    uploads = archive.uploads() if project_id is not None else {}
+    finished = set()
+    for video_id, item in media.items():
+        fingerprint = expected_fingerprint(profile, item.sha256)
+        sent = uploads.get((project_id, document_key(item.stem))) if project_id is not None else None
+        uploaded = project_id is None or (sent is not None and sent.fingerprint == fingerprint and sent.verified_at)
+        if fingerprint in fingerprints and uploaded:
+            finished.add(video_id)
+    return finished
+
+
+def _history(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
+    history: dict[str, list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        if outcome.stage is not Stage.DISCOVER and outcome.at is not None:
+            history[outcome.video_id].append(outcome)
+    for past in history.values():
+        past.sort(key=lambda o: (o.at, o.attempt))
+    return history
+
+
+def _parks(past: list[Outcome], run_id: str, now: datetime) -> Outcome | None:
+    last = past[-1] if past else None
+    if last is None or last.state is not OutcomeState.FAILED or last.run_id == run_id:
+        return None
+    if last.failure_class == FailureClass.POISONED:
+        poisoned = sum(o.failure_class == FailureClass.POISONED for o in past)
+        return last if poisoned >= QUARANTINE_AFTER else None
+    if last.failure_class in _NEVER_BY_ITSELF:
+        return last
+    waiting = last.failure_class == FailureClass.NOT_READY and last.retry_after is not None and last.retry_after > now
+    return last if waiting else None

@@ -1,0 +1,202 @@
+"""Report: what one run did to every video it was asked for, as data, as markdown and as rows of a table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from channelscribe.core.model import Outcome, OutcomeState, Stage, Video
+from channelscribe.ledger import Plan
+
+
+class Fate(StrEnum):
+    """How a run left a video; every video of the listing has exactly one."""
+
+    DONE = "done"
+    ALREADY_DONE = "already done"
+    FAILED = "failed"
+    PARKED = "parked"
+    NOT_STARTED = "not started"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One video of the report."""
+
+    video: Video
+    fate: Fate
+    stage: str = ""
+    failure_class: str = ""
+    code: str = ""
+    reason: str = ""
+    retry_after: datetime | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """One run: a line for every video, and the totals that the table in `runs/` keeps."""
+
+    run_id: str
+    source: str
+    channel_title: str
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...]
+    wall_s: float
+    audio_s: float
+    words: int
+    documents: int
+    stopped_by: str = ""
+
+    def count(self, *fates: Fate) -> int:
+        return sum(line.fate in fates for line in self.lines)
+
+    @property
+    def rtfx(self) -> float:
+        """Seconds of sound transcribed per second of the run."""
+        return self.audio_s / self.wall_s if self.wall_s > 0 else 0.0
+
+    @property
+    def complete(self) -> bool:
+        """True when nothing failed and nothing was left standing."""
+        return self.count(Fate.FAILED, Fate.NOT_STARTED) == 0 and not self.stopped_by
+
+    @property
+    def sentence(self) -> str:
+        """The run in one sentence, as its state message says it."""
+        total, parts = len(self.lines), Counter(str(line.fate) for line in self.lines)
+        counted = ", ".join(f"{parts[fate]} {fate}" for fate in map(str, Fate) if parts[fate]) or "nothing to do"
+        end = f" Stopped: {self.stopped_by}" if self.stopped_by else ""
+        return f"{total} videos: {counted}.{end}"
+
+
+def draw_up(
+    *,
+    run_id: str,
+    source: str,
+    channel_title: str,
+    plan: Plan,
+    outcomes: Iterable[Outcome],
+    notes: Iterable[str],
+    wall_s: float,
+    words: int,
+    finished: frozenset[str],
+    stopped_by: str = "",
+) -> RunReport:
+    """The report of a run from its plan and its `outcomes/`. `finished` are the ids whose whole chain stands."""
+    last = _last_outcomes(outcomes)
+    lines = [_line(video, last.get(video.video_id, []), finished) for video in plan.todo]
+    lines += [_done_line(video, last.get(video.video_id, [])) for video in plan.done]
+    lines += [_parked_line(p.video, p.outcome) for p in plan.parked]
+    flat = [o for past in last.values() for o in past if o.state is not OutcomeState.FAILED]
+    fresh = [o for o in flat if o.state is OutcomeState.DONE]
+    return RunReport(
+        run_id=run_id,
+        source=source,
+        channel_title=channel_title,
+        lines=tuple(lines),
+        notes=tuple(notes),
+        wall_s=wall_s,
+        audio_s=sum(o.audio_s for o in fresh if o.stage is Stage.TRANSCRIBE),
+        words=words,
+        documents=len({o.video_id for o in flat if o.stage is Stage.UPLOAD}),
+        stopped_by=stopped_by,
+    )
+
+
+def _last_outcomes(outcomes: Iterable[Outcome]) -> Mapping[str, list[Outcome]]:
+    by_video: dict[str, list[Outcome]] = {}
+    for outcome in sorted(outcomes, key=lambda o: (o.at is not None, o.at, o.attempt)):
+        by_video.setdefault(outcome.video_id, []).append(outcome)
+    return by_video
+
+
+def _line(video: Video, past: list[Outcome], finished: frozenset[str]) -> Line:
+    seconds = sum(o.seconds for o in past)
+    if video.video_id in finished:
+        return Line(video, Fate.DONE, seconds=seconds)
+    if not past or past[-1].state is not OutcomeState.FAILED:
+        return Line(video, Fate.NOT_STARTED, reason="The run ended before this video was finished.", seconds=seconds)
+    return _failure(video, Fate.FAILED, past[-1], seconds)
+
+
+def _done_line(video: Video, past: list[Outcome]) -> Line:
+    ours = any(o.state is OutcomeState.DONE for o in past)
+    return Line(video, Fate.DONE if ours else Fate.ALREADY_DONE, seconds=sum(o.seconds for o in past))
+
+
+def _parked_line(video: Video, outcome: Outcome) -> Line:
+    return _failure(video, Fate.PARKED, outcome, 0.0)
+
+
+def _failure(video: Video, fate: Fate, o: Outcome, seconds: float) -> Line:
+    return Line(video, fate, str(o.stage), o.failure_class, o.code, o.reason, o.retry_after, seconds)
+
+
+def markdown(report: RunReport) -> str:
+    """The summary as the run's page in the Prefect UI shows it."""
+    rows = [
+        ("videos", f"{len(report.lines)}"),
+        *((str(fate), f"{n}") for fate in Fate if (n := report.count(fate))),
+        ("sound transcribed", f"{report.audio_s / 60:.1f} min"),
+        ("words", f"{report.words:,}"),
+        ("documents verified", f"{report.documents}"),
+        ("wall time", f"{report.wall_s / 60:.1f} min"),
+        ("RTFx (sound per wall second)", f"{report.rtfx:.1f}"),
+    ]
+    parts = [f"# {_cell(report.channel_title or report.source)}", "", report.sentence, "", "| | |", "|---|---:|"]
+    parts += [f"| {name} | {value} |" for name, value in rows]
+    parts += _problems(report)
+    parts += ["", *(f"* {note}" for note in report.notes)]
+    parts += ["", "## What next", "", *(f"{i}. {step}" for i, step in enumerate(next_steps(report), 1))]
+    return "\n".join(parts) + "\n"
+
+
+def _problems(report: RunReport) -> list[str]:
+    bad = [line for line in report.lines if line.fate in (Fate.FAILED, Fate.PARKED, Fate.NOT_STARTED)]
+    if not bad:
+        return []
+    head = ["", "## Not done, and why", "", "| video | state | step | class | reason |", "|---|---|---|---|---|"]
+    return head + [
+        f"| [{_cell(b.video.title)}]({b.video.url}) | {b.fate} | {b.stage} | {b.failure_class} | {_cell(b.reason)} |"
+        for b in bad
+    ]
+
+
+def problem_rows(report: RunReport) -> list[dict[str, str]]:
+    """Rows of the table artifact: every video that was not done, and why."""
+    return [
+        {
+            "video": line.video.title,
+            "state": str(line.fate),
+            "step": line.stage,
+            "class": line.failure_class,
+            "code": line.code,
+            "reason": line.reason,
+            "try again after": line.retry_after.isoformat(timespec="minutes") if line.retry_after else "",
+            "link": line.video.url,
+        }
+        for line in report.lines
+        if line.fate in (Fate.FAILED, Fate.PARKED, Fate.NOT_STARTED)
+    ]
+
+
+def next_steps(report: RunReport) -> list[str]:
+    """What a person can do now, most useful first."""
+    steps = []
+    if report.stopped_by:
+        steps.append(f"Mend this first: {report.stopped_by}")
+    if report.count(Fate.FAILED, Fate.NOT_STARTED):
+        steps.append("Press **Retry** on this run: only what is not done is tried again.")
+    if report.count(Fate.PARKED):
+        steps.append("Parked videos wait for their reason to end; run with `retry_parked` to try them anyway.")
+    steps.append("`channelscribe status` lists every video from the archive, `--failed` only the troubled ones.")
+    steps.append("Transcripts lie beside the media under `archive/` in the data root, rows under `transcripts/`.")
+    return steps[:5]
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|").replace("[", "\\[").replace("]", "\\]").replace("<", "&lt;")

@@ -1,0 +1,135 @@
+"""The account of a flow run: opened before the first request, closed however the run ends, kept in `runs/`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from prefect import get_run_logger
+
+from channelscribe.core.errors import ChannelscribeError
+from channelscribe.core.model import Run
+from channelscribe.core.redact import redact
+from channelscribe.ledger import Plan, plan
+from channelscribe.report import Fate, RunReport, draw_up
+from tasks.report import publish_report
+from tasks.scope import RunScope
+
+_PACKAGES = ("channelscribe", "prefect", "torch", "transformers", "yt-dlp", "av", "silero-vad", "pyarrow")
+_WORDS = (
+    "SELECT coalesce(sum(len(regexp_split_to_array(trim(text), '\\s+'))), 0) AS words FROM segments WHERE run_id = ?"
+)
+
+
+@dataclass
+class Account:
+    """What a run was asked, what it found, and at the end what became of every video."""
+
+    scope: RunScope
+    run: Run
+    began_s: float
+    listing: Mapping[str, Any] = field(default_factory=dict)
+    work: Plan = field(default_factory=lambda: Plan((), (), (), frozenset()))
+
+    @classmethod
+    def begin(cls, scope: RunScope, source: str, name: str | None, parameters: Mapping[str, Any]) -> Account:
+        """Writes the run as Running, so that a killed one is seen too."""
+        run = Run(
+            run_id=scope.run_id,
+            name=name or "",
+            source=redact(source),
+            state="Running",
+            parameters=dict(parameters),
+            versions={p: importlib.metadata.version(p) for p in _PACKAGES},
+            started_at=scope.clock.now(),
+        )
+        scope.archive.put_run(run)
+        return cls(scope, run, scope.clock.monotonic())
+
+    @property
+    def video_ids(self) -> list[str]:
+        return list(self.listing.get("video_ids", ()))
+
+    def listed(self, listing: Mapping[str, Any]) -> None:
+        self.listing = listing
+
+    def planned(self, work: Plan) -> None:
+        self.work = work
+
+    def close(self, error: BaseException | None = None) -> RunReport:
+        """Draws up the report, writes the run's last row, publishes the artifacts and compacts the tables.
+
+        With `error` the run is ending by it: whatever cannot be written then (a full disk, a lost server) is logged
+        and must not hide it.
+        """
+        if error is None:
+            return self._close("")
+        try:
+            return self._close(_reason(error))
+        except Exception:
+            get_run_logger().warning("The account of this run could not be closed completely.", exc_info=True)
+            return self._report("")
+
+    def _close(self, stopped_by: str) -> RunReport:
+        archive = self.scope.archive
+        failure = self.scope.control.failure
+        stopped_by = stopped_by or (failure.reason if failure else "")
+        try:
+            archive.flush()
+            report = self._report(stopped_by)
+            archive.put_run(self._final(report))
+            archive.tidy()
+        except ChannelscribeError:
+            if not stopped_by:
+                raise
+            report = self._report(stopped_by)  # the disk that stopped the run also refuses its account
+        publish_report(report)
+        return report
+
+    def _report(self, stopped_by: str) -> RunReport:
+        s, work = self.scope, self.work
+        again = plan(
+            s.archive,
+            work.todo,
+            s.profile,
+            project_id=s.odin.config.project_id if s.odin else None,
+            run_id=s.run_id,
+            now=s.clock.now(),
+        )
+        return draw_up(
+            run_id=s.run_id,
+            source=self.run.source,
+            channel_title=str(self.listing.get("channel_title") or ""),
+            plan=work,
+            outcomes=s.archive.outcomes(s.run_id),
+            notes=[str(n) for n in self.listing.get("notes", ())],
+            wall_s=s.clock.monotonic() - self.began_s,
+            words=int(s.archive.query(_WORDS, (s.run_id,))["words"].iloc[0]),
+            finished=frozenset(v.video_id for v in again.done),
+            stopped_by=stopped_by,
+        )
+
+    def _final(self, report: RunReport) -> Run:
+        return replace(
+            self.run,
+            state="Completed" if report.complete else "Failed",
+            ended_at=self.scope.clock.now(),
+            videos=len(report.lines),
+            skipped=report.count(Fate.ALREADY_DONE, Fate.PARKED),
+            done=report.count(Fate.DONE),
+            failed=report.count(Fate.FAILED, Fate.NOT_STARTED),
+            words=report.words,
+            audio_s=report.audio_s,
+            wall_s=report.wall_s,
+            quota_units=int(self.listing.get("quota_units", 0)),
+        )
+
+
+def _reason(error: BaseException) -> str:
+    return (
+        error.reason
+        if isinstance(error, ChannelscribeError)
+        else redact(f"{type(error).__name__}: {error}".strip(": "))
+    )

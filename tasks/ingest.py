@@ -1,0 +1,31 @@
+"""One video from listing to knowledge base: one wrapper task whose steps keep what they finished."""
+
+from __future__ import annotations
+
+from channelscribe.asr.registry import expected_fingerprint
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.transactions import CommitMode, transaction
+
+from tasks.scope import scope
+from tasks.steps import download, transcribe, upload
+
+
+@task(task_run_name="{title}", cache_policy=NO_CACHE, persist_result=True, result_serializer="json")
+def ingest_video(video_id: str, title: str) -> str:
+    """Runs the steps of one video in order; returns its transcript's fingerprint.
+
+    The transaction is EAGER: without it the steps would join this task's lazy transaction, and a failing upload
+    would roll a finished transcription back (research/prefect.md, trap 2). The lock keeps a second run on the same
+    archive from doing the same video at the same time; it then finds everything done.
+    """
+    s = scope()
+    s.control.check()
+    with s.archive.root.lock(f"video-{video_id}"), transaction(commit_mode=CommitMode.EAGER):
+        sha256 = download(video_id, title)
+        fingerprint = expected_fingerprint(s.profile, sha256)
+        lost = not s.archive.has_transcript(fingerprint)
+        transcribe.with_options(refresh_cache=lost)(video_id, title, fingerprint)
+        if s.odin is not None:
+            upload(video_id, title, fingerprint)
+        return fingerprint
