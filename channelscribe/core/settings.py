@@ -38,6 +38,12 @@ class Settings(BaseSettings):
         SecretStr(""), validation_alias=_either("YOUTUBE_API_KEYS", "YOUTUBE_API_KEY"), description="Comma-separated."
     )
     youtube_cookies: str = Field("", validation_alias=_either("YOUTUBE_COOKIES"), description="A cookies.txt file.")
+    youtube_spacing_s: float = Field(
+        3.0, ge=0, validation_alias=_either("YOUTUBE_SPACING_S"), description="Least seconds between two videos."
+    )
+    youtube_request_pause_s: float = Field(
+        0.75, ge=0, validation_alias=_either("YOUTUBE_REQUEST_PAUSE_S"), description="Seconds between page requests."
+    )
 
     odin_api_key: SecretStr = Field(SecretStr(""), validation_alias=_either("ODIN_API_KEY", "API_KEY"))
     odin_api_secret: SecretStr = Field(SecretStr(""), validation_alias=_either("ODIN_API_SECRET", "API_SECRET"))
