@@ -13,7 +13,7 @@ from channelscribe.core.settings import Settings
 
 
 class YouTubeKeys(Resolving, Block):
-    """Keys of the YouTube Data API. Without a key, channels are listed through yt-dlp, more slowly and without dates."""
+    """Keys of the YouTube Data API. Without one, yt-dlp lists: slower, without exact dates."""
 
     _block_type_name: ClassVar[str] = "YouTube Keys"
     _block_type_slug: ClassVar[str] = "youtube-keys"

@@ -1,4 +1,4 @@
-"""Fetch: a Video becomes a complete, hashed Media file with its sidecar. Second arrow of the flow (DESIGN section 2)."""
+"""Fetch: a Video becomes a complete, hashed Media file with its sidecar. Second arrow of the flow."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def _whole(video: Video, media: Media) -> None:
     expected = video.duration_s
     if expected and media.duration_s + max(_SHORT_BY_S, expected * _SHORT_BY_SHARE) < expected:
         raise Poisoned(
-            f"{Path(media.path).name} lasts {media.duration_s:.0f} s but YouTube announced {expected:.0f} s: the file is "
-            "cut short and will be downloaded afresh on the next try.",
+            f"{Path(media.path).name} lasts {media.duration_s:.0f} s but YouTube announced {expected:.0f} s: the file "
+            "is cut short and will be downloaded afresh on the next try.",
             code="truncated",
         )

@@ -68,7 +68,7 @@ class Account:
             return self._close("")
         try:
             return self._close(_reason(error))
-        except Exception:
+        except Exception:  # noqa: BLE001 - nothing may hide the error that is ending the run
             get_run_logger().warning("The account of this run could not be closed completely.", exc_info=True)
             return self._report("")
 

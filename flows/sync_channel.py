@@ -42,7 +42,7 @@ AS_CONFIGURED = TranscriptionForm()
     name="sync-channel",
     flow_run_name="sync {source}",
     task_runner=ThreadPoolTaskRunner(max_workers=MOST_THREADS),
-    retries=0,  # a pause counts as a run of the flow (research/prefect.md, section 3); tasks retry, and the Retry button
+    retries=0,  # a pause counts as a run of the flow (research/prefect.md, section 3)
     validate_parameters=True,
 )
 def sync_channel(

@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.transactions import CommitMode, transaction
 
 from tasks.scope import scope
-from tasks.steps import download, transcribe, upload
+from tasks.steps import download, transcribe, upload, value
 
 
 @task(task_run_name="{title}", cache_policy=NO_CACHE, persist_result=True, result_serializer="json")
@@ -22,7 +22,7 @@ def ingest_video(video_id: str, title: str) -> str:
     s = scope()
     s.control.check()
     with s.archive.root.lock(f"video-{video_id}"), transaction(commit_mode=CommitMode.EAGER):
-        sha256 = download(video_id, title)
+        sha256 = value(download(video_id, title))
         fingerprint = expected_fingerprint(s.profile, sha256)
         lost = not s.archive.has_transcript(fingerprint)
         transcribe.with_options(refresh_cache=lost)(video_id, title, fingerprint)

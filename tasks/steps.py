@@ -6,6 +6,7 @@ from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from channelscribe import fetch, publish
@@ -27,7 +28,12 @@ _RETRYING: dict[str, Any] = {
 def _result(data: str, fresh: bool) -> str:
     """`data` as the task's result; its state is named "Skipped" when there was nothing to do."""
     skipped: Any = Completed(name="Skipped", message="The archive already holds it.", data=data)
-    return data if fresh else skipped  # Prefect unwraps the state: callers see the text
+    return data if fresh else skipped
+
+
+def value(result: str | State[str]) -> str:
+    """The text of a step, which comes as a state when the step was skipped."""
+    return str(result.result()) if isinstance(result, State) else result
 
 
 @task(task_run_name="download: {title}", cache_policy=NO_CACHE, tags=["stage:download"], **_RETRYING)
