@@ -5,6 +5,7 @@ The emulated media server and the speech bank write with it; equal input gives e
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -108,11 +109,9 @@ def encode_opus(pcm: Pcm, bit_rate: int = 32_000) -> bytes:
 
 def decode(source: Path | bytes) -> Pcm:
     """The sound of the first audio track at 16 kHz mono."""
-    import io
-
     pieces: list[Pcm] = []
     resampler = av.AudioResampler(format="s16", layout="mono", rate=PCM_RATE_HZ)
-    with av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source)) as container:
+    with av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source), "r") as container:
         for frame in container.decode(audio=0):
             pieces += [part.to_ndarray()[0] for part in resampler.resample(frame)]
     pieces += [part.to_ndarray()[0] for part in resampler.resample(None)]

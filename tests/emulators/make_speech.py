@@ -59,7 +59,7 @@ def speak(job: Job) -> NDArray[np.int16]:
     places = np.arange(int(len(raw) * SAMPLE_RATE_HZ / rate_hz)) * rate_hz / SAMPLE_RATE_HZ
     voice = np.interp(places, np.arange(len(raw)), raw)
     loud = np.nonzero(np.abs(voice) > 1e-3)[0]
-    return (voice[max(0, loud[0] - 160) : loud[-1] + 160] * 32767).astype(np.int16)
+    return np.asarray(voice[max(0, loud[0] - 160) : loud[-1] + 160] * 32767, np.int16)
 
 
 def make(keep: Path | None) -> None:

@@ -145,7 +145,8 @@ def _background(score: Score) -> Pcm:
             span[:] = (noise.standard_normal(len(span), dtype=np.float32) * 1500).astype(np.int16)
         elif section.kind == "tone":
             at = np.arange(len(span), dtype=np.float32) / SAMPLE_RATE_HZ
-            span[:] = (sum(np.sin(2 * np.pi * f * at) for f in (220.0, 277.2, 329.6)) * 1500).astype(np.int16)
+            chord = [np.sin(2 * np.pi * hz * at) for hz in (220.0, 277.2, 329.6)]
+            span[:] = (np.sum(chord, axis=0) * 1500).astype(np.int16)
         elif section.kind == "silence":
             span[:] = 0
         else:
