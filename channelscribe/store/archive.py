@@ -1,0 +1,166 @@
+"""The tables of the data root: what was discovered, downloaded, transcribed and uploaded, and how each attempt ended.
+
+Every step of the flow writes its result here, and what is done is what stands here. Any number of threads and processes
+may write at once; of several rows about one thing the latest counts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import weakref
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import filelock
+
+from channelscribe.core.clock import Clock, SystemClock
+from channelscribe.core.errors import Transient
+from channelscribe.core.model import Media, Outcome, Run, Transcript, Upload, Video
+from channelscribe.core.text import clean_text
+from channelscribe.store import rows
+from channelscribe.store.buffer import Buffer
+from channelscribe.store.parts import Stamps, TableFolder
+from channelscribe.store.reader import Reader
+from channelscribe.store.root import DataRoot
+from channelscribe.store.schema import TABLES, WHOLE_FINGERPRINTS
+from channelscribe.store.tidy import tidy
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NEWEST_FIRST = "ORDER BY published_at DESC NULLS LAST, video_id"
+_ABANDONED_S = 24 * 3600.0
+
+
+class Archive:
+    """Puts are on the disk when they return, except outcomes, which are written every `flush_s` and on `close`."""
+
+    def __init__(self, root: DataRoot, clock: Clock | None = None, *, flush_s: float = 2.0) -> None:
+        self.root = root
+        self._clock: Clock = clock or SystemClock()
+        self._stamps = Stamps(self._clock)
+        self._folders = {name: TableFolder(root, table, self._stamps) for name, table in TABLES.items()}
+        self._reader = Reader(self._folders)
+        for folder in self._folders.values():
+            folder.names()  # learns the newest stamp, so that this writer comes after it
+        self._outcomes = Buffer(self._folders["outcomes"].write, flush_s)
+        weakref.finalize(self, self._outcomes.close)
+
+    def put_videos(self, videos: Sequence[Video]) -> None:
+        latest = {clean_text(video.video_id): video for video in videos}
+        if latest:
+            only = next(iter(latest)) if len(latest) == 1 else None
+            self._put("videos", list(latest.values()), only)
+
+    def put_media(self, media: Media) -> None:
+        self._put("media", [media], media.video_id)
+
+    def put_transcript(self, transcript: Transcript, run_id: str) -> None:
+        made = rows.transcript_rows(transcript, run_id, self._stamps.next())
+        folder = self._folders["transcripts"]
+        folder.write(rows.arrow_rows(folder.table, made), transcript.fingerprint)
+
+    def put_upload(self, upload: Upload) -> None:
+        self._put("uploads", [upload], upload.key)
+
+    def put_run(self, run: Run) -> None:
+        self._put("runs", [run], run.run_id)
+
+    def put_outcome(self, outcome: Outcome) -> None:
+        """Buffered; a missing `at` is filled with now."""
+        dated = outcome if outcome.at else dataclasses.replace(outcome, at=self._clock.now())
+        row = rows.record_row(dated, self._stamps.next())
+        self._outcomes.add(rows.arrow_rows(self._folders["outcomes"].table, [row]))
+
+    def flush(self) -> None:
+        """Writes the outcomes that wait."""
+        self._outcomes.flush()
+
+    def close(self) -> None:
+        """Writes the outcomes that wait and lets go of everything; reading and writing open it again by themselves."""
+        try:
+            self._outcomes.close()
+        finally:
+            self._reader.close()
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def videos(self) -> dict[str, Video]:
+        """Every video, newest first."""
+        return {video.video_id: video for video in rows.records(Video, self._reader.view("videos", _NEWEST_FIRST))}
+
+    def video(self, video_id: str) -> Video | None:
+        return self._one(Video, "videos", video_id)
+
+    def media(self) -> dict[str, Media]:
+        return {media.video_id: media for media in rows.records(Media, self._reader.view("media"))}
+
+    def media_of(self, video_id: str) -> Media | None:
+        return self._one(Media, "media", video_id)
+
+    def has_transcript(self, fingerprint: str) -> bool:
+        """True when a transcript of this fingerprint reads back whole."""
+        return self.transcript(fingerprint) is not None
+
+    def transcript(self, fingerprint: str) -> Transcript | None:
+        """The transcript, or None when there is none or not the whole of it."""
+        key = clean_text(fingerprint)
+        sql = """
+            SELECT * FROM raw_transcripts WHERE fingerprint = $1
+            QUALIFY row_number() OVER (PARTITION BY stamp, "index" ORDER BY stamp) = 1 ORDER BY stamp DESC, "index"
+        """
+        return rows.newest_whole(self._reader.ask(sql, [key], key))
+
+    def transcript_fingerprints(self) -> dict[str, str]:
+        """Fingerprint -> video id of every whole transcript."""
+        found = self._reader.ask(WHOLE_FINGERPRINTS)
+        return dict(zip(found["fingerprint"].to_pylist(), found["video_id"].to_pylist(), strict=True))
+
+    def uploads(self) -> dict[tuple[str, str], Upload]:
+        found = rows.records(Upload, self._reader.view("uploads"))
+        return {(upload.project_id, upload.key): upload for upload in found}
+
+    def outcomes(self, run_id: str | None = None) -> list[Outcome]:
+        """Outcomes in the order in which they happened, of one run or of all."""
+        where, params = ("WHERE run_id = $1", [clean_text(run_id)]) if run_id is not None else ("", [])
+        self.flush()
+        return rows.records(Outcome, self._reader.view("outcomes", f'{where} ORDER BY "at"', params))
+
+    def runs(self) -> list[Run]:
+        return rows.records(Run, self._reader.view("runs", "ORDER BY started_at"))
+
+    def query(self, sql: str, params: Sequence[Any] = ()) -> pd.DataFrame:
+        """Any SQL over `videos`, `media`, `segments`, `transcripts`, `uploads`, `outcomes`, `runs`."""
+        frame: pd.DataFrame = self._reader.ask(sql, params).to_pandas()
+        return frame
+
+    def tidy(self) -> dict[str, int]:
+        """Compacts every table; says for each how many files went away. Empty when another process is at it."""
+        self.flush()
+        try:
+            with self.root.lock("tidy", timeout_s=0):
+                before = self._clock.now().timestamp() - _ABANDONED_S
+                for folder in (*TABLES, "archive"):
+                    self.root.sweep(folder, before)
+                return {name: tidy(folder) for name, folder in self._folders.items()}
+        except Transient as error:
+            if isinstance(error.__cause__, filelock.Timeout):
+                return {}
+            raise
+
+    def _put(self, table: str, records: Sequence[Any], key: str | None) -> None:
+        stamp = self._stamps.next()
+        made = rows.arrow_rows(self._folders[table].table, [rows.record_row(record, stamp) for record in records])
+        self._folders[table].write(made, key)
+
+    def _one(self, kind: type[rows.Record], table: str, video_id: str) -> rows.Record | None:
+        key = clean_text(video_id)
+        found = self._reader.view(table, "WHERE video_id = $1", [key], key)
+        return next(iter(rows.records(kind, found)), None)
