@@ -6,9 +6,9 @@ the environment first, because that is what the person just typed.
 
 from __future__ import annotations
 
-from typing import Self, cast
+from functools import partial
+from typing import Any, Self, cast
 
-from prefect.blocks.core import Block
 from prefect.runtime import deployment
 
 DEFAULT_NAME = "default"
@@ -25,16 +25,17 @@ class Resolving:
     @classmethod
     def saved(cls, name: str = DEFAULT_NAME) -> Self | None:
         """The block saved under `name`, or None."""
-        assert issubclass(cls, Block)
+        block: Any = cls  # every user of this mixin is a Block too
         try:
-            return cast(Self, cls.load(name))
+            return cast(Self, block.load(name))
         except ValueError:  # Prefect's answer for "no such block"
             return None
 
     @classmethod
     def resolve(cls, name: str = DEFAULT_NAME) -> Self:
         """Saved block or environment, in the order that fits the run; without either, the block's own defaults."""
-        sources = [cls.from_environment, lambda: cls.saved(name)]
-        if deployment.id:
-            sources.reverse()
-        return next((found for source in sources if (found := source()) is not None), None) or cls()
+        sources = (cls.from_environment, partial(cls.saved, name))
+        for source in reversed(sources) if deployment.id else sources:
+            if (found := source()) is not None:
+                return found
+        return cls()

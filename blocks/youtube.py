@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar, Self
 
-from channelscribe.youtube.config import YouTubeConfig
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
 from blocks.resolving import Resolving
 from channelscribe.core.settings import Settings
+from channelscribe.youtube.config import YouTubeConfig
 
 
 class YouTubeKeys(Resolving, Block):

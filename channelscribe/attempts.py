@@ -1,7 +1,6 @@
 """Attempts: every try of every step is timed, classified and written to `outcomes/`; nothing is dropped in silence.
 
-It also carries the one decision that concerns more than a video: a failure of the environment, or a blocked lane,
-stops the run.
+It also carries the one decision that concerns more than a video: a failure of the environment stops the run.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from channelscribe.core.redact import redact
 from channelscribe.store.archive import Archive
 
 log = logging.getLogger(__name__)
-_STOPPING = {Decision.STOP_RUN, Decision.ASK_OPERATOR}
+_FOR_THE_OPERATOR = {Decision.STOP_RUN, Decision.ASK_OPERATOR}
 
 
 class Cancelled(Exception):
@@ -28,17 +27,27 @@ class Cancelled(Exception):
 
 
 class Control:
-    """The brake of a run, shared by all its threads: `stop` with the failure that concerns everybody, or `cancel`."""
+    """The brake of a run, shared by all its threads, and the failure that concerns all its videos."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self.failure: ChannelscribeError | None = None
 
-    def stop(self, failure: ChannelscribeError | None = None) -> None:
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def heed(self, failure: ChannelscribeError) -> None:
+        """Keeps the first failure that a person must mend; a broken environment stops the run at once.
+
+        A blocked lane does not: what is downloaded already is still transcribed and uploaded.
+        """
+        if failure.decision not in _FOR_THE_OPERATOR:
+            return
         with self._lock:
             self.failure = self.failure or failure
-        self._stopped.set()
+        if failure.decision is Decision.STOP_RUN:
+            self.stop()
 
     def stopped(self) -> bool:
         return self._stopped.is_set()
@@ -80,9 +89,10 @@ class Attempts:
         try:
             yield note
         except ChannelscribeError as error:
+            if self.control.stopped() and error.decision not in _FOR_THE_OPERATOR:
+                raise Cancelled("the run was stopped while this step was running") from error
             self._record(failed(outcome, error), note, began_s)
-            if error.decision in _STOPPING:
-                self.control.stop(error)
+            self.control.heed(error)
             raise
         except Exception as error:
             if self.control.stopped():

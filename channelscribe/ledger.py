@@ -80,8 +80,7 @@ def _finished(archive: Archive, profile: TranscriptionProfile, project_id: str |
     for video_id, item in media.items():
         fingerprint = expected_fingerprint(profile, item.sha256)
         sent = uploads.get((project_id, document_key(item.stem))) if project_id is not None else None
-        uploaded = project_id is None or (sent is not None and sent.fingerprint == fingerprint and sent.verified_at)
-        if fingerprint in fingerprints and uploaded:
+        if fingerprint in fingerprints and (project_id is None or (sent and sent.fingerprint == fingerprint)):
             finished.add(video_id)
     return finished
 

@@ -46,13 +46,10 @@ def transcribe(
 def write_files(archive: Archive, video: Video, media: Media, transcript: Transcript, *, overwrite: bool) -> None:
     """TXT and JSON beside the media."""
     base = f"{media.folder}/{media.stem}"
-    contents = {
-        f"{base}.txt": lambda: transcript_text(transcript),
-        f"{base}.transcript.json": lambda: transcript_json(transcript, video),
-    }
-    for rel, content in contents.items():
-        if overwrite or not archive.root.exists(rel):
-            archive.root.write_bytes(rel, content().encode("utf-8"))
+    contents = {".txt": transcript_text(transcript), ".transcript.json": transcript_json(transcript, video)}
+    for extension, content in contents.items():
+        if overwrite or not archive.root.exists(base + extension):
+            archive.root.write_bytes(base + extension, content.encode("utf-8"))
 
 
 def _whole(video: Video, media: Media) -> None:

@@ -9,8 +9,6 @@ import threading
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from channelscribe.store.root import DataRoot
-from channelscribe.youtube.download import AudioFormat
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
@@ -22,9 +20,12 @@ from blocks.odin import OdinCredentials
 from blocks.storage import ArchiveRoot
 from blocks.transcription import TranscriptionSettings
 from blocks.youtube import YouTubeKeys
+from channelscribe.core.errors import EnvironmentFailure
 from channelscribe.core.model import Video
 from channelscribe.core.settings import complete_network_environment
 from channelscribe.ledger import Plan, plan
+from channelscribe.store.root import DataRoot
+from channelscribe.youtube.download import AudioFormat
 from flows.account import Account
 from flows.forms import SelectionForm, TranscriptionForm
 from tasks.discover import discover
@@ -90,8 +91,8 @@ def sync_channel(
             account.close(error)
             raise
         report = account.close()
-    if (failure := scope.control.failure) is not None:
-        raise failure
+    if isinstance(scope.control.failure, EnvironmentFailure):
+        raise scope.control.failure
     message = report.sentence
     return Completed(message=message) if report.complete or tolerate_failures else Failed(message=message)
 

@@ -23,7 +23,7 @@ def ingest_video(video_id: str, title: str) -> str:
     s.control.check()
     with s.archive.root.lock(f"video-{video_id}"), transaction(commit_mode=CommitMode.EAGER):
         sha256 = value(download(video_id, title))
-        fingerprint = expected_fingerprint(s.profile, sha256)
+        fingerprint: str = expected_fingerprint(s.profile, sha256)
         lost = not s.archive.has_transcript(fingerprint)
         transcribe.with_options(refresh_cache=lost)(video_id, title, fingerprint)
         if s.odin is not None:

@@ -12,8 +12,9 @@ from prefect.context import TaskRunContext
 from channelscribe.core.errors import ChannelscribeError, Decision
 from tasks.scope import scope
 
-RETRIES = 3
-DELAYS_S = [2.0, 8.0, 30.0]
+# The downloader and the ODIN client already try a few times within seconds; these are the patient tries above them.
+RETRIES = 2
+DELAYS_S = [5.0, 30.0]
 JITTER = 0.5
 _AGAIN = {Decision.NOW, Decision.PAUSE_LANE}  # a paused lane makes the next try wait at its door
 
