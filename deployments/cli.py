@@ -1,1 +1,169 @@
-"""The command line."""
+"""The command line: options in, one verb called, an exit code out.
+
+The outermost layer; every verb lives in a file of its own and is imported when it is called, so that a quick one like
+`status` never waits for Prefect.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from channelscribe.core.errors import ChannelscribeError, FailureClass
+
+DONE, SOME_FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+_QUIET = ("httpx", "httpcore", "urllib3", "googleapiclient")
+
+app = typer.Typer(
+    name="channelscribe",
+    help="Turns YouTube channels into verified transcripts in the ODIN AI knowledge base.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 all done, 1 some videos failed, 2 wrong usage or environment, 130 interrupted.",
+)
+
+Data = Annotated[str | None, typer.Option("--data", help="Folder or URL of the archive [CHANNELSCRIBE_DATA or data].")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output and nothing else there.")]
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and all log messages.")] = False,
+) -> None:
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(message)s")
+    if not debug:
+        for name in _QUIET:
+            logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@app.command()
+def sync(
+    source: Annotated[str, typer.Argument(help="Channel (id, URL, @handle), playlist, or videos separated by commas.")],
+    since: Annotated[str, typer.Option(help="Only videos published on this day (YYYY-MM-DD) or later.")] = "",
+    until: Annotated[str, typer.Option(help="Only videos published on this day (YYYY-MM-DD) or earlier.")] = "",
+    latest: Annotated[int, typer.Option(min=0, help="Only the newest N videos; 0 for all.")] = 0,
+    data: Data = None,
+    model: Annotated[str, typer.Option(help="Hub name or folder of a Whisper model [CHANNELSCRIBE_MODEL].")] = "",
+    preset: Annotated[str, typer.Option(help="stable, optimized, fast or max [CHANNELSCRIBE_PRESET].")] = "",
+    language: Annotated[str, typer.Option(help="Two-letter code or auto [CHANNELSCRIBE_LANGUAGE].")] = "",
+    upload: Annotated[bool, typer.Option("--upload/--no-upload", help="Send transcripts to ODIN.")] = True,
+    tolerate_failures: Annotated[bool, typer.Option(help="Exit 0 even when some videos failed.")] = False,
+    retry_parked: Annotated[bool, typer.Option(help="Try again what earlier runs gave up.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Download, transcribe and upload what a source has and the archive has not."""
+    from deployments.session import open_session
+    from deployments.sync import SyncRequest, sync
+
+    request = SyncRequest(
+        source, since, until, latest, model, preset, language, upload, tolerate_failures, retry_parked
+    )
+    raise typer.Exit(sync(open_session(data, as_json), request))
+
+
+@app.command()
+def status(
+    failed: Annotated[bool, typer.Option("--failed", help="Only videos that failed.")] = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Show every video of the archive, from Parquet alone."""
+    from deployments.session import open_session
+    from deployments.status import status
+
+    status(open_session(data, as_json), failed_only=failed)
+
+
+@app.command()
+def up(
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the UI [4200, or a free one].")] = None,
+    data: Data = None,
+) -> None:
+    """Start Prefect server, worker, blocks and deployments on this machine; Ctrl-C ends them."""
+    from deployments.session import open_session
+    from deployments.up import up
+
+    up(open_session(data), port)
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave server, worker and stand-ins up until Ctrl-C.")] = False,
+    data: Annotated[str | None, typer.Option("--data", help="Folder of the demo [./demo-data, made afresh].")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the main job on a shipped channel, with stand-ins for YouTube and ODIN."""
+    from deployments.demo import demo
+
+    raise typer.Exit(demo(data, keep=keep, as_json=as_json))
+
+
+@app.command()
+def doctor(data: Data = None, as_json: Json = False) -> None:
+    """Check this machine: tools, model, credentials, data root. Shows no secret."""
+    from deployments.doctor import doctor
+    from deployments.session import open_session
+
+    raise typer.Exit(doctor(open_session(data, as_json)))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command; every error is one sentence on standard error, and with --json an object on standard output."""
+    try:
+        return int(
+            typer.main.get_command(app)(args=list(arguments), prog_name="channelscribe", standalone_mode=False) or 0
+        )
+    except KeyboardInterrupt:
+        return _tell(arguments, INTERRUPTED, "Interrupted; run the same command again to go on.", "interrupted", "")
+    except ChannelscribeError as error:
+        return _classified(arguments, error)
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        return _unclassified(arguments, error)
+
+
+def _classified(arguments: Sequence[str], error: ChannelscribeError) -> int:
+    if "--debug" in arguments:
+        logging.getLogger(__name__).error("failed", exc_info=error)
+    broken = error.failure_class in (FailureClass.USAGE, FailureClass.ENVIRONMENT, FailureClass.BUG)
+    return _tell(arguments, WRONG if broken else SOME_FAILED, error.reason, error.code, str(error.failure_class))
+
+
+def _unclassified(arguments: Sequence[str], error: Exception) -> int:
+    from channelscribe.core.redact import redact
+
+    if hasattr(error, "format_message"):  # wrong options, as the parser says it
+        return _tell(arguments, WRONG, error.format_message(), "bad_option", str(FailureClass.USAGE))
+    reason = redact(f"{type(error).__name__}: {' '.join(str(error).split())}") + " (--debug shows where)"
+    return _tell(arguments, WRONG, reason, "bug", str(FailureClass.BUG))
+
+
+def _tell(arguments: Sequence[str], exit_code: int, reason: str, code: str, failure_class: str) -> int:
+    import json
+
+    sys.stderr.write(f"channelscribe: {reason}\n")
+    if "--json" in arguments:
+        failure: dict[str, Any] = {"code": code, "class": failure_class, "reason": reason}
+        sys.stdout.write(json.dumps({"exit_code": exit_code, "error": failure}, ensure_ascii=False, indent=2) + "\n")
+    return exit_code
+
+
+def _on_sigterm(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Where a Prefect server of ours lives and with which settings: always under the data root, never in ~/.prefect.
+
+Used by `up`, `demo` and `sync` before Prefect is imported, because Prefect reads its settings at import.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+USUAL_PORT = 4200
+_SERVER_FILE = "server.json"
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+@dataclass(frozen=True)
+class Server:
+    """A Prefect server that answers. `api_url` ends in /api."""
+
+    api_url: str
+
+    @property
+    def ui_url(self) -> str:
+        return self.api_url.removesuffix("/api")
+
+    def run_url(self, run_id: object) -> str:
+        return f"{self.ui_url}/runs/flow-run/{run_id}"
+
+
+def absolute_data(data: str) -> str:
+    """The data root as other processes must see it: URLs as they are, folders absolute."""
+    return data if "://" in data else str(Path(data).expanduser().resolve())
+
+
+def prefect_home(data: str) -> Path:
+    """PREFECT_HOME when it is set; else a folder in the data root, or in the user's home for a remote one."""
+    if chosen := os.environ.get("PREFECT_HOME"):
+        return Path(chosen).expanduser().resolve()
+    if "://" in data:
+        return Path.home() / ".channelscribe" / hashlib.sha256(data.encode()).hexdigest()[:12]
+    return Path(absolute_data(data)) / ".prefect"
+
+
+def quiet_settings() -> dict[str, str]:
+    """Settings of every process of ours that runs Prefect; what the user set in the environment wins."""
+    usual = {
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_UI_API_URL": "/api",
+        "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true",
+        "PREFECT_LOGGING_LEVEL": "INFO",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "channelscribe",
+        "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PREFECT_CLI_PROMPT": "false",
+        "PREFECT_CLI_COLORS": "false",
+    }
+    return {name: os.environ.get(name, value) for name, value in usual.items()}
+
+
+def server_settings(home: Path) -> dict[str, str]:
+    return quiet_settings() | {"PREFECT_HOME": str(home)}
+
+
+def client_settings(home: Path, api_url: str) -> dict[str, str]:
+    return server_settings(home) | {"PREFECT_API_URL": api_url}
+
+
+def free_port(preferred: int = USUAL_PORT) -> int:
+    """`preferred` when nobody listens there, else one that the system picks."""
+    for port in (preferred, 0):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            if os.name != "nt":
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise OSError("no free port on 127.0.0.1")
+
+
+def answers(api_url: str, timeout_s: float = 2.0) -> bool:
+    """True when a Prefect API answers there; proxies are never asked."""
+    try:
+        with _direct.open(f"{api_url}/health", timeout=timeout_s) as reply:
+            return bool(reply.status == 200 and json.loads(reply.read(64)) is True)
+    except (OSError, ValueError):
+        return False
+
+
+def announce(home: Path, server: Server) -> None:
+    """Lets other commands on the same data find the server."""
+    (home / _SERVER_FILE).write_text(json.dumps({"api_url": server.api_url}), encoding="utf-8")
+
+
+def withdraw(home: Path) -> None:
+    (home / _SERVER_FILE).unlink(missing_ok=True)
+
+
+def running_server(home: Path) -> Server | None:
+    """The server that was announced for this data root, when it still answers."""
+    try:
+        record: Mapping[str, object] = json.loads((home / _SERVER_FILE).read_text(encoding="utf-8"))
+        server = Server(str(record["api_url"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return server if answers(server.api_url) else None

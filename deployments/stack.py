@@ -1,0 +1,111 @@
+"""A Prefect server, our work pool, blocks and deployments, and a worker: started in order, ended in the other order.
+
+Stands between the commands (`up`, `demo`, `sync`) and the processes in `children`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from channelscribe.core.clock import Clock, SystemClock
+from channelscribe.core.errors import EnvironmentFailure
+from deployments.children import Child, start_child
+from deployments.place import Server, announce, answers, client_settings, free_port, server_settings, withdraw
+
+Say = Callable[[str], None]
+POOL = "channelscribe-gpu"
+SERVER_START_S = 180.0
+WORKER_START_S = 120.0
+_PREFECT = (sys.executable, "-m", "prefect")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What runs. `check` raises EnvironmentFailure as soon as a part of it has died."""
+
+    server: Server
+    children: tuple[Child, ...]
+    deployments: tuple[str, ...]
+
+    def check(self) -> None:
+        for child in self.children:
+            child.check()
+
+
+def silent(_: str) -> None:
+    """For callers that show nothing."""
+
+
+@contextmanager
+def open_server(home: Path, port: int, say: Say = silent, clock: Clock | None = None) -> Iterator[tuple[Server, Child]]:
+    """A server on 127.0.0.1 whose database lies in `home`; ended on the way out, and when this process dies."""
+    clock = clock or SystemClock()
+    home.mkdir(parents=True, exist_ok=True)
+    say(f"starting the Prefect server on port {port}")
+    command = (*_PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port))
+    child = start_child("Prefect server", command, home / "logs" / "server.log", server_settings(home), home)
+    server = Server(f"http://127.0.0.1:{port}/api")
+    try:
+        _wait(clock, SERVER_START_S, child, lambda: answers(server.api_url))
+        announce(home, server)
+        yield server, child
+    finally:
+        withdraw(home)
+        child.stop()
+
+
+@contextmanager
+def open_stack(home: Path, working_dir: Path, port: int | None = None, say: Say = silent) -> Iterator[Stack]:
+    """Server, pool, blocks, deployments and one worker. PREFECT_API_URL of this process names the server afterwards."""
+    with ExitStack() as opened:
+        server, server_child = opened.enter_context(open_server(home, port or free_port(), say))
+        os.environ.update(client_settings(home, server.api_url))
+        say("registering work pool, blocks and deployments")
+        deployments = _register(working_dir)
+        say("starting the worker")
+        worker = opened.enter_context(_open_worker(home, working_dir, server))
+        yield Stack(server, (server_child, worker), tuple(deployments))
+
+
+def _register(working_dir: Path) -> list[str]:
+    from prefect.client.orchestration import get_client
+
+    from deployments.register import register
+
+    with get_client(sync_client=True) as client:
+        return register(client, working_dir, os.environ)
+
+
+@contextmanager
+def _open_worker(home: Path, working_dir: Path, server: Server) -> Iterator[Child]:
+    from prefect.client.orchestration import get_client
+
+    command = (*_PREFECT, "worker", "start", "--pool", POOL, "--type", "process", "--limit", "1", "--name", "worker-1")
+    environment = client_settings(home, server.api_url)
+    worker = start_child("worker", command, home / "logs" / "worker.log", environment, working_dir)
+    try:
+        with get_client(sync_client=True) as client:
+            _wait(SystemClock(), WORKER_START_S, worker, lambda: _online(client.read_workers_for_work_pool(POOL)))
+        yield worker
+    finally:
+        worker.stop()
+
+
+def _online(workers: Sequence[object]) -> bool:
+    return any(str(getattr(worker, "status", "")).upper().endswith("ONLINE") for worker in workers)
+
+
+def _wait(clock: Clock, seconds: float, child: Child, ready: Callable[[], bool]) -> None:
+    end = clock.monotonic() + seconds
+    while not ready():
+        child.check()
+        if clock.monotonic() > end:
+            raise EnvironmentFailure(
+                f"the {child.name} did not answer within {seconds:.0f} s; its log is {child.log}", code="child_slow"
+            )
+        clock.sleep(0.25)

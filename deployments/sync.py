@@ -1,0 +1,192 @@
+"""`channelscribe sync`: the flow, run in this process, on the server that is there or on a temporary one.
+
+Checks what can be checked in a second before it starts anything; the flow does the work, the archive has the figures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from channelscribe.asr.model import resolve_model
+from pydantic import ValidationError
+
+from channelscribe.core.errors import ChannelscribeError, EnvironmentFailure, UsageError
+from channelscribe.core.profile import Preset, TranscriptionProfile
+from channelscribe.core.settings import Settings
+from channelscribe.odin.config import OdinConfig
+from channelscribe.store.archive import Archive
+from channelscribe.store.root import DataRoot
+from channelscribe.youtube.source import parse_source
+from deployments.figures import figure_rows, figures, show
+from deployments.follow import follow
+from deployments.place import (
+    Server,
+    answers,
+    client_settings,
+    free_port,
+    prefect_home,
+    quiet_settings,
+    running_server,
+)
+from deployments.session import Session
+from deployments.stack import open_server
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from prefect.client.schemas.objects import State
+
+
+@dataclass(frozen=True)
+class SyncRequest:
+    """What the user asked for, unchecked."""
+
+    source: str
+    since: str = ""
+    until: str = ""
+    latest: int = 0
+    model: str = ""
+    preset: str = ""
+    language: str = ""
+    upload: bool = True
+    tolerate_failures: bool = False
+    retry_parked: bool = False
+
+
+def sync(session: Session, request: SyncRequest) -> int:
+    """The exit code: 0 all done (or failures tolerated), 1 some failed. Raises what stopped the run."""
+    root = preflight(session, request)
+    with Archive(root) as archive, _standard_output_kept_clean(session), open_api(session) as server:
+        with follow(session, archive, upload=request.upload):
+            state = run_flow(session, request, server)
+        run_id = _run_id(state)
+        _raise_what_stopped_it(state)
+        result = figures(archive, str(run_id))
+    code = 0 if state.is_completed() else 1
+    if session.as_json:
+        session.emit(
+            {"exit_code": code, **result.as_json(), "data": session.shown_data, "run_url": server.run_url(run_id)}
+        )
+    else:
+        show(session.results, f"sync {request.source}", figure_rows(result), result.not_done)
+        session.say(f"data: {session.shown_data}")
+    return code
+
+
+def preflight(session: Session, request: SyncRequest) -> DataRoot:
+    """Everything that can be known to be wrong before a server is started."""
+    from flows.forms import SelectionForm
+
+    parse_source(request.source)
+    _day(request.since, "--since")
+    _day(request.until, "--until")
+    SelectionForm(since=request.since, until=request.until, latest=request.latest).selection()
+    resolve_model(profile(request))
+    root = DataRoot.open(session.data)
+    if request.upload and not _server_may_know_credentials(session):
+        OdinConfig.from_settings(Settings())
+    return root
+
+
+def _day(text: str, option: str) -> None:
+    try:
+        if text and date.fromisoformat(text).isoformat() != text:
+            raise ValueError
+    except ValueError as error:
+        raise UsageError(
+            f"{option} {text!r} is not a day of the calendar; write it as YYYY-MM-DD", code="bad_date"
+        ) from error
+
+
+def profile(request: SyncRequest) -> TranscriptionProfile:
+    """The profile of environment and options. Raises UsageError for values that cannot be."""
+    if request.preset and request.preset not in set(Preset):
+        raise UsageError(f"--preset {request.preset!r} is none of {', '.join(Preset)}", code="bad_preset")
+    changes = {name: value for name in ("model", "language") if (value := getattr(request, name))}
+    try:
+        settings = Settings()
+        if request.preset:
+            settings = settings.model_copy(update={"preset": Preset(request.preset)})
+        return settings.profile(**changes)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", code="bad_setting") from error
+
+
+def _server_may_know_credentials(session: Session) -> bool:
+    return "PREFECT_API_URL" in os.environ or (prefect_home(session.data) / "prefect.db").exists()
+
+
+@contextmanager
+def open_api(session: Session) -> Iterator[Server]:
+    """The server of PREFECT_API_URL, or the one that `up` runs on the same data, or a temporary one."""
+    os.environ.update(quiet_settings())
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
+    home = prefect_home(session.data)
+    if (address := os.environ.get("PREFECT_API_URL", "").rstrip("/")) != "":
+        if address.startswith("http://") and not answers(address, timeout_s=10):
+            raise EnvironmentFailure(f"no Prefect server answers at PREFECT_API_URL ({address})", code="no_server")
+        yield Server(address)
+    elif (known := running_server(home)) is not None:
+        os.environ.update(client_settings(home, known.api_url))
+        yield known
+    else:
+        with open_server(home, free_port(), session.say) as (server, _):
+            os.environ.update(client_settings(home, server.api_url))
+            yield server
+
+
+def run_flow(session: Session, request: SyncRequest, server: Server) -> State[Any]:
+    """Runs the flow in this process and returns its final state, whatever it is."""
+    from flows.forms import SelectionForm, TranscriptionForm
+    from flows.sync_channel import sync_channel
+
+    def announce_run(flow: Any, flow_run: Any, state: Any) -> None:
+        session.say(f"run: {server.run_url(flow_run.id)}")
+
+    chosen = {name: value for name in ("preset", "model", "language") if (value := getattr(request, name))}
+    followed = sync_channel.with_options(on_running=[announce_run])
+    state: State[Any] = followed(
+        source=request.source,
+        selection=SelectionForm(since=request.since, until=request.until, latest=request.latest),
+        transcription=TranscriptionForm.model_validate(chosen),
+        upload=request.upload,
+        tolerate_failures=request.tolerate_failures,
+        retry_parked=request.retry_parked,
+        data=session.data,
+        return_state=True,
+    )
+    return state
+
+
+def _run_id(state: State[Any]) -> UUID | None:
+    return state.state_details.flow_run_id
+
+
+def _raise_what_stopped_it(state: State[Any]) -> None:
+    """An exception that ended the flow is told as what it is; a flow that merely reports failures is not stopped."""
+    if state.is_completed():
+        return
+    cause = state.result(raise_on_failure=False)
+    if isinstance(cause, ChannelscribeError):
+        raise cause
+    if state.is_cancelled() or state.is_crashed():
+        raise KeyboardInterrupt if state.is_cancelled() else EnvironmentFailure(f"the run crashed: {state.message}")
+    if isinstance(cause, BaseException) and not type(cause).__module__.startswith("prefect"):
+        raise cause
+
+
+@contextmanager
+def _standard_output_kept_clean(session: Session) -> Iterator[None]:
+    if not session.as_json:
+        yield
+        return
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
