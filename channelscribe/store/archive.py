@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import filelock
+import pyarrow as pa
 
 from channelscribe.core.clock import Clock, SystemClock
 from channelscribe.core.errors import Transient
@@ -138,8 +139,12 @@ class Archive:
 
     def query(self, sql: str, params: Sequence[Any] = ()) -> pd.DataFrame:
         """Any SQL over `videos`, `media`, `segments`, `transcripts`, `uploads`, `outcomes`, `runs`."""
-        frame: pd.DataFrame = self._reader.ask(sql, params).to_pandas()
+        frame: pd.DataFrame = self.ask(sql, params).to_pandas()
         return frame
+
+    def ask(self, sql: str, params: Sequence[Any] = ()) -> pa.Table:
+        """The same as `query`, as an Arrow table."""
+        return self._reader.ask(sql, params)
 
     def tidy(self) -> dict[str, int]:
         """Compacts every table; says for each how many files went away. Empty when another process is at it."""

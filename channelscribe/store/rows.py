@@ -21,7 +21,6 @@ import pyarrow as pa
 from channelscribe.core.errors import UsageError
 from channelscribe.core.model import (
     Availability,
-    Media,
     Outcome,
     OutcomeState,
     Provenance,
@@ -29,7 +28,6 @@ from channelscribe.core.model import (
     Segment,
     Stage,
     Transcript,
-    Upload,
     Video,
     VideoKind,
     Word,
@@ -38,16 +36,15 @@ from channelscribe.core.text import clean_text
 from channelscribe.store.schema import SILENCE_INDEX, Table
 
 log = logging.getLogger(__name__)
-Record = TypeVar("Record", Video, Media, Upload, Outcome, Run)
+Record = TypeVar("Record")
 _WHOLE_FILE = (
     *("video_id", "fingerprint", "media_sha256", "language"),
     *("duration_s", "speech_s", "window_count", "wall_s"),
 )
+_BROKEN = object()  # stands for a value that cannot be read back
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DECODERS: dict[type, dict[str, Callable[[Any], Any]]] = {
     Video: {"kind": VideoKind, "availability": Availability},
-    Media: {},
-    Upload: {},
     Outcome: {"stage": Stage, "state": OutcomeState},
     Run: {"parameters": json.loads, "versions": json.loads},
 }
@@ -73,13 +70,14 @@ def record_row(record: Any, stamp: str) -> dict[str, Any]:
 
 
 def records(kind: type[Record], found: pa.Table) -> list[Record]:
-    """The records of a query's result, whose columns are the record's fields."""
-    decoders = _DECODERS[kind]
-    columns = [_values(found.column(f.name), decoders.get(f.name)) for f in dataclasses.fields(kind)]
-    rows = zip(*columns, strict=True)
-    if not any(isinstance(value, _Broken) for column in columns for value in column):
-        return [kind(*row) for row in rows]
-    return [kind(*row) for row in rows if _sound(kind, row)]
+    """The records of a query's result, which has a column for each field of the record."""
+    decoders = _DECODERS.get(kind, {})
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    columns = [_values(found.column(f.name), decoders.get(f.name)) for f in fields]
+    made = zip(*columns, strict=True)
+    if not any(_BROKEN in column for column in columns):
+        return [kind(*row) for row in made]
+    return [kind(*row) for row in made if _sound(kind, row)]
 
 
 def transcript_rows(transcript: Transcript, run_id: str, stamp: str) -> list[dict[str, Any]]:
@@ -174,18 +172,16 @@ def _jsonable(value: Any) -> Any:
     return value if isinstance(value, str | int | float | None) else str(value)
 
 
-class _Broken:
-    """Stands for a value that cannot be read back."""
-
-
-_BROKEN = _Broken()
-
-
 def _values(column: pa.ChunkedArray, decode: Callable[[Any], Any] | None) -> list[Any]:
     if pa.types.is_timestamp(column.type):
-        return [_attempt(_moment, us) for us in column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_pylist()]
+        column, decode = column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()), _moment
     values: list[Any] = column.to_pylist()
-    return [_attempt(decode, value) for value in values] if decode else values
+    if decode is None:
+        return values
+    if isinstance(decode, type):  # an enumeration: few values, and each can be shared
+        known = {value: _attempt(decode, value) for value in set(values)}
+        return [known[value] for value in values]
+    return [_attempt(decode, value) for value in values]
 
 
 def _moment(microseconds: int | None) -> datetime | None:
@@ -200,7 +196,7 @@ def _attempt(decode: Callable[[Any], Any], value: Any) -> Any:
 
 
 def _sound(kind: type, row: tuple[Any, ...]) -> bool:
-    if not any(isinstance(value, _Broken) for value in row):
+    if _BROKEN not in row:
         return True
     log.warning("A row of %s cannot be read (%r); it is skipped.", kind.__name__, str(row[0])[:80])
     return False

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from channelscribe.core.text import clean_text
 from channelscribe.store import rows
 from channelscribe.store.archive import Archive
 
@@ -59,7 +58,7 @@ def video_status(archive: Archive, *, failed_only: bool = False) -> list[VideoSt
     """Every video that was ever listed or tried, newest first; with `failed_only` those that failed."""
     archive.flush()
     found = archive.ask(_STATUS + (" WHERE state = 'failed'" if failed_only else "") + _ORDER)
-    return rows.flat(VideoStatus, found)
+    return rows.records(VideoStatus, found)
 
 
 def totals(archive: Archive) -> Totals:
@@ -70,11 +69,11 @@ def totals(archive: Archive) -> Totals:
         SELECT count(*) AS videos, count(*) FILTER (state = 'done') AS done,
                count(*) FILTER (state = 'failed') AS failed, count(*) FILTER (state = 'pending') AS pending,
                CAST(coalesce(sum(audio_s), 0) AS DOUBLE) AS audio_s, CAST(coalesce(sum(words), 0) AS BIGINT) AS words,
-               CAST(count(*) FILTER (stage = 'uploaded') AS BIGINT) AS documents
+               (SELECT count(*) FROM uploads WHERE verified_at IS NOT NULL) AS documents
         FROM ({_STATUS})
         """
     )
-    return rows.flat(Totals, found)[0]
+    return rows.records(Totals, found)[0]
 
 
 _ATTEMPTS = """
