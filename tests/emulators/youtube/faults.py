@@ -15,7 +15,7 @@ ACTIONS = ("status", "quota", "reset", "stall", "cut", "slow")
 
 @dataclass
 class FaultRule:
-    """One rule. It is searched in `METHOD host/path?query video=ID client=NAME` and works `times` times.
+    """One rule. It is searched in `METHOD host/path?query video=ID client=NAME` and works `times` times (-1: always).
 
     status: answers `status` with `body`; quota: the Data API's quotaExceeded; reset: a TCP reset before any answer;
     stall: waits `seconds` and goes on; cut: closes after `after_bytes` of the body; slow: `bytes_per_s` for the body.
@@ -69,12 +69,12 @@ class Faults:
     def take(self, line: str) -> FaultRule | None:
         with self._lock:
             for rule in self.rules:
-                if rule.times <= 0 or not re.search(rule.match, line):
+                if rule.times == 0 or not re.search(rule.match, line):
                     continue
                 if rule.skip > 0:
                     rule.skip -= 1
                     continue
-                rule.times -= 1
+                rule.times -= rule.times > 0
                 rule.hits += 1
                 return rule
         return None
