@@ -16,6 +16,7 @@ from channelscribe.core.redact import redact
 from channelscribe.odin.answers import Answer, Trouble
 
 _LONGEST_QUOTE = 200
+_LONGEST_READ = 20_000
 _CREDENTIAL_CODES = re.compile(r"API_KEY|API_SECRET|CREDENTIALS|JWT_TOKEN|AUTHENTICATION|UNAUTHORIZED", re.IGNORECASE)
 _UNKNOWN_PROJECT = re.compile(
     r"project\b.{0,80}\b(not found|not exist|unknown|invalid)|(no|unknown|invalid) project", re.I
@@ -42,7 +43,8 @@ def read_problem(answer: Answer) -> Problem:
     """The error body in whichever shape it came; never raises."""
     data = answer.object
     if data is None:
-        return Problem(message=_quote(re.sub(r"<[^>]*>", " ", answer.body[:20_000].decode("utf-8", "replace"))))
+        page = _masked(answer.body[: 2 * _LONGEST_READ].decode("utf-8", "replace"))
+        return Problem(message=_quote(re.sub(r"<[^>]*>", " ", page)))
     error = data.get("error")
     if isinstance(error, dict):
         fields = error.get("invalid_fields")
@@ -65,9 +67,14 @@ def _read_detail(detail: Any) -> Problem:
 
 
 def _quote(value: Any) -> str:
-    """A foreign text, fit for one line of ours. Masked before it is cut, so that no half of a secret stays."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in redact(str(value)[:20_000])).split())
+    """A foreign text, fit for one line of ours."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in _masked(str(value))).split())
     return text if len(text) <= _LONGEST_QUOTE else text[: _LONGEST_QUOTE - 1] + "…"
+
+
+def _masked(text: str) -> str:
+    """Masked before it is cut or changed, so that no half of a secret stays."""
+    return redact(text[: 2 * _LONGEST_READ])[:_LONGEST_READ]
 
 
 def lacks_route(answer: Answer) -> bool:

@@ -100,10 +100,10 @@ class Transport:
             return _broken(Trouble.CERTIFICATE if untrusted else Trouble.CONNECTION, error)
         except requests.exceptions.ProxyError as error:
             return _broken(Trouble.PROXY_LOGIN if "407" in str(error) else Trouble.CONNECTION, error)
+        except ValueError as error:  # also InvalidURL, and what urllib says of an impossible Location
+            return _broken(Trouble.ADDRESS, error)
         except (requests.exceptions.Timeout, TimeoutError) as error:
             return _broken(Trouble.TIMEOUT, error)
-        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
-            return _broken(Trouble.ADDRESS, error)
         except (requests.exceptions.RequestException, OSError, HTTPError) as error:
             timed_out = "timed out" in str(error).lower()
             return _broken(Trouble.TIMEOUT if timed_out else Trouble.CONNECTION, error)
