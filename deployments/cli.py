@@ -6,6 +6,7 @@ The outermost layer; every verb lives in a file of its own and is imported when 
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
 import signal
 import sys
@@ -33,9 +34,18 @@ Data = Annotated[str | None, typer.Option("--data", help="Folder or URL of the a
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output and nothing else there.")]
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(importlib.metadata.version("channelscribe"))
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and all log messages.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(message)s")
     if not debug:
@@ -140,6 +150,8 @@ def _classified(arguments: Sequence[str], error: ChannelscribeError) -> int:
 def _unclassified(arguments: Sequence[str], error: Exception) -> int:
     from channelscribe.core.redact import redact
 
+    if type(error).__name__ == "NoArgsIsHelpError":  # the help was shown
+        return WRONG
     if hasattr(error, "format_message"):  # wrong options, as the parser says it
         return _tell(arguments, WRONG, error.format_message(), "bad_option", str(FailureClass.USAGE))
     reason = redact(f"{type(error).__name__}: {' '.join(str(error).split())}") + " (--debug shows where)"

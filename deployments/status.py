@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from channelscribe.store.status import Totals, VideoStatus, totals, video_status
 from rich.markup import escape
 from rich.table import Table
 
 from channelscribe.core.errors import EnvironmentFailure
 from channelscribe.store.archive import Archive
 from channelscribe.store.root import DataRoot
+from channelscribe.store.status import Totals, VideoStatus, totals, video_status
 from deployments.session import Session
 
 _STYLES = {"done": "green", "failed": "red", "pending": "yellow"}

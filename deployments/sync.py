@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from channelscribe.asr.model import resolve_model
 from pydantic import ValidationError
 
+from channelscribe.asr.model import resolve_model
 from channelscribe.core.errors import ChannelscribeError, EnvironmentFailure, UsageError
 from channelscribe.core.profile import Preset, TranscriptionProfile
 from channelscribe.core.settings import Settings

@@ -1,0 +1,50 @@
+"""`doctor` says what is there and what is missing, and never a secret."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from deployments.doctor import CHECKS, ytdlp_age_days
+from tests.deployments.conftest import Cli
+
+SECRETS = {
+    "ODIN_API_KEY": "odin-key-1234567",
+    "ODIN_API_SECRET": "odin-secret-1234567",
+    "YOUTUBE_API_KEYS": "project:AIzaSyA1234567890,AIzaSyB1234567890",
+}
+
+
+def test_every_part_is_reported_and_no_secret_shows(cli: Cli, tmp_path: Path) -> None:
+    proxy = "http://someone:proxypassword@127.0.0.1:9"
+    done = cli("doctor", "--json", **SECRETS, ODIN_PROJECT_ID="project-1", HTTPS_PROXY=proxy)
+    assert [f["part"] for f in done.json["findings"]] == list(CHECKS)
+    for secret in ("1234567", "proxypassword"):
+        assert secret not in done.out + done.err
+    assert "project-1" in done.out
+    wrong = [f for f in done.json["findings"] if f["verdict"] == "wrong"]
+    assert (done.code, wrong) == (0, [])
+
+
+def test_what_is_missing_is_named(cli: Cli) -> None:
+    done = cli("doctor", "--json", CHANNELSCRIBE_MODEL="./none", SSL_CERT_FILE="/nowhere/ca.pem")
+    assert done.code == 2
+    found = {f["part"]: f for f in done.json["findings"]}
+    assert "ODIN_API_KEY" in found["ODIN"]["text"]
+    assert "/nowhere/ca.pem" in found["network"]["text"]
+    assert {part for part, f in found.items() if f["verdict"] == "wrong"} == {"ODIN", "model", "network"}
+
+
+def test_the_table_is_for_people(cli: Cli) -> None:
+    done = cli("doctor", COLUMNS="160")
+    assert "yt-dlp" in done.out and "Prefect server" in done.out
+
+
+@pytest.mark.parametrize(
+    ("version", "days"),
+    [("2026.10.26", 26), ("2026.10.26.232901", 26), ("nightly", None), ("2026.13.1", None), ("1.2", None)],
+)
+def test_age_of_ytdlp(version: str, days: int | None) -> None:
+    assert ytdlp_age_days(version, date(2026, 11, 21)) == days
