@@ -48,7 +48,7 @@ class Sound:
         return np.concatenate([self._pcm[p.start - self._start : p.end - self._start] for p in window.pieces])
 
     def quietest(self, low: int, high: int) -> int:
-        """The middle of the quietest 32 ms frame between two samples, its neighbours considered; the first of equals."""
+        """The middle of the quietest 32 ms frame between two samples, its neighbours considered; first of equals."""
         first, last = -(-low // FRAME), high // FRAME
         if last <= first:
             return (low + high) // 2

@@ -102,7 +102,7 @@ def _load() -> SileroNet:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            inner = torch.jit.load(_model_path(), map_location="cpu")._model
+            inner = torch.jit.load(_model_path(), map_location="cpu")._model  # type: ignore[no-untyped-call]
         weights = {name: tensor.detach().clone() for name, tensor in inner.state_dict().items()}
         return SileroNet(weights).eval().requires_grad_(False)
     except (OSError, KeyError, RuntimeError, ValueError) as error:

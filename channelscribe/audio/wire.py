@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from enum import Enum
-from typing import BinaryIO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
 HEADER = struct.Struct("<cI")
 LONGEST_PAYLOAD_BYTES = 32 << 20
@@ -31,8 +31,8 @@ def write_frame(pipe: BinaryIO, kind: Kind, payload: bytes) -> None:
     pipe.flush()
 
 
-def read_frame(pipe: BinaryIO) -> Frame | None:
-    """The next frame, or None when the writer is gone (also in the middle of a frame). Raises ValueError for garbage."""
+def read_frame(pipe: IO[bytes]) -> Frame | None:
+    """The next frame, or None when the writer is gone, also in mid-frame. Raises ValueError for garbage."""
     header = pipe.read(HEADER.size)
     if len(header) < HEADER.size:
         return None
