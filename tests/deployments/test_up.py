@@ -1,0 +1,131 @@
+"""`up` on a real server and worker: what it starts, what it says, and that nothing of it stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from tests.deployments.conftest import Cli, clean_environment
+from tests.deployments.test_children import runs, until
+
+pytestmark = [pytest.mark.prefect, pytest.mark.skipif(os.name == "nt", reason="signals are POSIX here")]
+
+
+class Up:
+    """`channelscribe up` in a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.messages = folder / "messages.txt"
+        command = [sys.executable, "-m", "deployments.cli", "up", "--data", str(folder / "data")]
+        with self.messages.open("wb") as output:
+            self.process = subprocess.Popen(
+                command, cwd=folder, env=clean_environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
+
+    def said(self) -> str:
+        return self.messages.read_text(encoding="utf-8")
+
+    def wait_until_ready(self) -> None:
+        until(lambda: "Ctrl-C ends everything" in self.said() or self.process.poll() is not None, 180)
+        assert self.process.poll() is None, self.said()
+
+    @property
+    def url(self) -> str:
+        return next(line.split()[-1] for line in self.said().splitlines() if "Prefect UI:" in line)
+
+    def tree(self) -> list[int]:
+        return descendants(self.process.pid)
+
+
+def descendants(pid: int) -> list[int]:
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Up]:
+    started = Up(tmp_path)
+    try:
+        started.wait_until_ready()
+        yield started
+    finally:
+        if started.process.poll() is None:
+            started.process.terminate()
+            started.process.wait(90)
+
+
+def ask(url: str, body: dict[str, Any] | None = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as reply:
+        return json.loads(reply.read())
+
+
+def test_up_has_everything_refuses_a_second_and_leaves_nothing(up: Up, cli: Cli, tmp_path: Path) -> None:
+    api = f"{up.url}/api"
+    deployments = {d["name"]: d for d in ask(f"{api}/deployments/filter", {})}
+    assert set(deployments) == {"on-demand", "daily"}
+    assert not any(s["active"] for s in deployments["daily"]["schedules"])
+    assert all(
+        d["work_pool_name"] == "channelscribe-gpu" and d["concurrency_limit"] is None for d in deployments.values()
+    )
+    assert {"odin-credentials"} <= {b["slug"] for b in ask(f"{api}/block_types/filter", {})}
+    assert ask(f"{up.url}/ui-settings")["api_url"] == "/api"
+
+    second = cli("up", "--data", str(tmp_path / "data"))
+    assert (second.code, up.url in second.err) == (2, True)
+
+    tree = up.tree()
+    assert len(tree) >= 4
+    up.process.send_signal(signal.SIGINT)
+    assert up.process.wait(90) == 130
+    until(lambda: not any(runs(pid) for pid in tree))
+    assert "Traceback" not in up.said()
+    assert not (tmp_path / "data" / ".prefect" / "server.json").exists()
+
+
+def test_a_dead_worker_is_named_with_its_log(up: Up, tmp_path: Path) -> None:
+    tree = up.tree()
+    worker = next(pid for pid in tree if "worker" in command_line(pid) and "leash" not in command_line(pid))
+    os.kill(worker, signal.SIGKILL)
+    assert up.process.wait(90) == 2
+    assert "the worker ended by itself" in up.said()
+    assert str(tmp_path / "data" / ".prefect" / "logs" / "worker.log") in up.said()
+    until(lambda: not any(runs(pid) for pid in tree))
+
+
+def test_an_operators_schedule_survives_the_next_up(up: Up, tmp_path: Path) -> None:
+    api = f"{up.url}/api"
+    daily = next(d for d in ask(f"{api}/deployments/filter", {}) if d["name"] == "daily")
+    schedule = daily["schedules"][0]["id"]
+    request = urllib.request.Request(
+        f"{api}/deployments/{daily['id']}/schedules/{schedule}",
+        json.dumps({"active": True, "parameters": {"source": "@somebody"}}).encode(),
+        {"Content-Type": "application/json"},
+        method="PATCH",
+    )
+    urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30).close()
+    up.process.terminate()
+    assert up.process.wait(90) == 130
+
+    again = Up(tmp_path)
+    try:
+        again.wait_until_ready()
+        kept = next(d for d in ask(f"{again.url}/api/deployments/filter", {}) if d["name"] == "daily")["schedules"][0]
+        assert (kept["active"], kept["parameters"]) == (True, {"source": "@somebody"})
+    finally:
+        again.process.terminate()
+        again.process.wait(90)
+
+
+def command_line(pid: int) -> str:
+    return " ".join(psutil.Process(pid).cmdline())
