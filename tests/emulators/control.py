@@ -119,6 +119,7 @@ class ControlServer:
 
 class _Handler(BaseHTTPRequestHandler):
     control: Control
+    disable_nagle_algorithm = True
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing on the terminal: stdout belongs to the one line of `python -m tests.emulators`."""

@@ -14,6 +14,7 @@ import socketserver
 import ssl
 import struct
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -51,19 +52,22 @@ class ProxyServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.authority, self.faults, self.journal = authority, faults, journal
         self.stopping = False
         self._open: set[socket.socket] = set()
+        self._lock = threading.Lock()
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._open.add(request)
-        super().process_request(request, client_address)
+    def opened(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._open.add(connection)
 
-    def shutdown_request(self, request: Any) -> None:
-        self._open.discard(request)
-        super().shutdown_request(request)
+    def closed(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._open.discard(connection)
 
     def close_connections(self) -> None:
         """Ends the connections that clients keep alive, and what stalls in them."""
         self.stopping = True
-        for connection in list(self._open):
+        with self._lock:
+            still_open = list(self._open)
+        for connection in still_open:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
@@ -78,9 +82,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     server_version = "ESF"
+    disable_nagle_algorithm = True
     timeout = _IDLE_S
     server: ProxyServer
     tls_host: str = ""
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.opened(self.connection)
+
+    def finish(self) -> None:
+        self.server.closed(self.connection)
+        with contextlib.suppress(OSError, ValueError):
+            super().finish()
+        if self.tls_host:
+            self.connection.close()
 
     def log_message(self, format: str, *args: Any) -> None:
         """The journal is the log."""
@@ -92,22 +108,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         self.send_response_only(200, "Connection established")
         self.end_headers()
+        self.server.closed(self.connection)
         try:
             self.connection = self.server.authority.context(host).wrap_socket(self.connection, server_side=True)
         except (ssl.SSLError, OSError):
             self.close_connection = True
             return
+        self.server.opened(self.connection)
         self.rfile = self.connection.makefile("rb", -1)
         self.wfile = self.connection.makefile("wb", 0)
         self.tls_host = host
         self.close_connection = False
         while not self.close_connection:
             self.handle_one_request()
-        self._end_tls()
-
-    def _end_tls(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            self.connection.close()
 
     def _leak(self, record: Record) -> None:
         record.status, record.reason = 502, "leak"
@@ -139,6 +152,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         if rule and rule.do == "stall":
             self._pause(rule.seconds)
+            if self.server.stopping:
+                self.close_connection = True
+                return
         response = _ordered(rule) if rule and rule.do == "status" else self.server.route(request)
         self._send(request, response, rule)
 
