@@ -49,7 +49,7 @@ class Archive:
         weakref.finalize(self, self._outcomes.close)
 
     def put_videos(self, videos: Sequence[Video]) -> None:
-        latest = {clean_text(video.video_id): video for video in videos}
+        latest = {video.video_id: video for video in videos}
         if latest:
             only = next(iter(latest)) if len(latest) == 1 else None
             self._put("videos", list(latest.values()), only)

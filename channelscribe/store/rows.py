@@ -126,7 +126,7 @@ def _transcript_columns(transcript: Transcript, run_id: str, stamp: str) -> dict
 def _segment_columns(segment: Segment) -> dict[str, Any]:
     row = {f.name: _plain(getattr(segment, f.name)) for f in dataclasses.fields(segment) if f.name != "words"}
     words = [{f.name: _plain(getattr(w, f.name)) for f in dataclasses.fields(w)} for w in segment.words]
-    return {**row, "words": words, "word_count": len(segment.text.split())}
+    return {**row, "words": words, "word_count": len(str(segment.text).split())}
 
 
 def _segment(row: Mapping[str, Any]) -> Segment:
@@ -135,13 +135,15 @@ def _segment(row: Mapping[str, Any]) -> Segment:
 
 
 def _check_segments(transcript: Transcript) -> None:
+    # Rows that pass here read back as one whole transcript; others would be made again and again.
     indexes = [s.index for s in transcript.segments]
     times = [t for s in transcript.segments for t in (s.start_s, s.end_s)]
-    if not transcript.fingerprint or len(set(indexes)) != len(indexes) or any(i < 0 for i in indexes):
-        reason = f"The transcript of {transcript.video_id} has no fingerprint or segments with the same number."
-        raise UsageError(reason, code="bad_record")
-    if not all(math.isfinite(t) for t in times):
-        reason = f"The transcript of {transcript.video_id} has a segment without a real start or end."
+    try:
+        sound = len(set(indexes)) == len(indexes) and all(i >= 0 for i in indexes) and all(map(math.isfinite, times))
+    except TypeError:
+        sound = False
+    if not sound or not transcript.fingerprint:
+        reason = f"The transcript of {transcript.video_id} has no fingerprint, or segments without number or time."
         raise UsageError(reason, code="bad_record")
 
 
