@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from email.utils import format_datetime
 
@@ -127,6 +128,14 @@ def test_retry_after_in_seconds_is_obeyed(
     assert odin.uploads() == 1
 
 
+def test_a_throttled_upload_was_not_stored_and_is_not_looked_for(
+    odin: OdinEmulator, client: OdinClient, work: Work
+) -> None:
+    odin.faults.throttle("1", path=ADD, times=3)
+    client.add(work.key, work.content, {"sha256": "1"}, force=False)
+    assert [(r.method, r.status) for r in odin.log] == [("POST", 429)] * 3 + [("POST", 200)]
+
+
 def test_retry_after_as_a_date_is_obeyed(
     odin: OdinEmulator, client: OdinClient, work: Work, clock: VirtualClock
 ) -> None:
@@ -154,10 +163,24 @@ def test_a_long_retry_after_ends_the_tries_at_once_and_names_the_moment(
     assert clock.monotonic() < 60
 
 
-def test_one_thread_throttled_pauses_all(odin: OdinEmulator, client: OdinClient, clock: VirtualClock) -> None:
-    client._transport.pacer.hold(30.0)
-    client.find("other.txt")
-    assert clock.sleeps[0] == pytest.approx(30.0)
+class FrozenClock(VirtualClock):
+    """Time stands still, so that a pause stays in force however long one thread slept."""
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+def test_a_pause_that_one_thread_is_told_holds_for_all(odin: OdinEmulator) -> None:
+    clock = FrozenClock()
+    key, secret = odin.credentials
+    odin.faults.throttle("30", path="/knowledgebase")
+    with OdinClient(OdinConfig(key, secret, odin.project_id, odin.base_url), clock=clock) as client:
+        client.find("one.txt")
+        clock.sleeps.clear()
+        with ThreadPoolExecutor(1) as other:
+            other.submit(client.find, "two.txt").result()
+    assert clock.sleeps
+    assert clock.sleeps[0] >= 30.0
 
 
 def test_a_refused_connection_is_transient_and_names_the_setting(

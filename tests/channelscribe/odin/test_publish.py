@@ -20,6 +20,9 @@ from tests.channelscribe.odin.conftest import MakeClient
 from tests.channelscribe.odin.parts import START, VirtualClock, Work, make_work
 from tests.emulators.odin import OdinEmulator
 
+STATUS, CHUNKS, FETCH = "/knowledge/status", "/document/chunks", "/fetch_documents"
+BY_KEY, BY_NAME, LIST = "/knowledgebase", "/search/documents", "{pid}/knowledge"
+
 
 def test_a_transcript_arrives_whole_and_is_proven_searchable(
     odin: OdinEmulator, client: OdinClient, work: Work
@@ -172,6 +175,50 @@ def test_where_nothing_can_be_deleted_a_broken_document_is_replaced_by_force(
     odin.faults.processing(status="failed")
     assert work.publish(client).upload.status == "synced"
     assert odin.base.replaced[work.key] == 1
+    assert odin.sends() == 2
+
+
+def test_a_document_that_is_still_there_after_its_deletion_is_replaced(
+    odin: OdinEmulator, client: OdinClient, work: Work
+) -> None:
+    odin.faults.add(method="DELETE", status=200, body={"message": "will be deleted"})
+    odin.faults.processing(status="failed")
+    assert work.publish(client).upload.status == "synced"
+    assert odin.base.replaced[work.key] == 1
+
+
+def test_chunks_of_a_failed_document_prove_nothing(odin: OdinEmulator, client: OdinClient, work: Work) -> None:
+    odin.faults.processing(status="failed", times=-1)
+    odin.faults.add(path="/chunks", status=200, body={"chunks": [], "total_chunks": 5}, times=-1)
+    with pytest.raises(Transient):
+        work.publish(client)
+
+
+def test_a_record_of_the_same_content_counts_where_odin_hides_what_it_has(clock: VirtualClock, work: Work) -> None:
+    with OdinEmulator(processing_s=8.0, monotonic=clock.monotonic, metadata_style="hidden") as odin:
+        odin.faults.missing(FETCH)
+        key, secret = odin.credentials
+        with OdinClient(OdinConfig(key, secret, odin.project_id, odin.base_url), clock=clock) as client:
+            known = replace(work.publish(client).upload, verified_at=None)
+            assert not work.publish(client, known=known).sent
+        assert odin.uploads() == 1
+
+
+def test_an_endpoint_that_is_missing_is_asked_for_once(odin: OdinEmulator, client: OdinClient, work: Work) -> None:
+    odin.faults.missing(STATUS)
+    for number in range(3):
+        work.saying(f"text {number}").publish(client)
+    assert len([r for r in odin.log if STATUS in r.path]) == 1
+
+
+def test_a_missing_document_is_not_taken_for_a_missing_project(
+    odin: OdinEmulator, client: OdinClient, work: Work
+) -> None:
+    body = {"detail": f"Document {work.key} of project {odin.project_id} not found"}
+    odin.faults.add(path=CHUNKS, status=404, body=body, times=-1)
+    upload = work.publish(client).upload
+    assert (upload.status, upload.chunks) == ("synced", None)
+    assert upload.verified_at is not None
 
 
 def test_the_older_way_to_delete_serves_where_the_newer_is_missing(
@@ -201,10 +248,6 @@ def test_a_status_that_nobody_knows_is_no_obstacle(odin: OdinEmulator, client: O
     upload = work.publish(client).upload
     assert (upload.status, upload.chunks) == ("vectorised_v9", 1)
     assert upload.verified_at is not None
-
-
-STATUS, CHUNKS, FETCH = "/knowledge/status", "/document/chunks", "/fetch_documents"
-BY_KEY, BY_NAME, LIST = "/knowledgebase", "/search/documents", "{pid}/knowledge"
 
 
 @pytest.mark.parametrize(
@@ -279,6 +322,7 @@ def test_a_host_that_ignores_the_key_filter_does_not_hide_a_document(
     unfiltered = {"docs": [{"content_key": f"other{i}.txt"} for i in range(100)], "folders": []}
     odin.faults.add(path="/knowledgebase", status=200, body=unfiltered, times=-1)
     assert not work.publish(client).sent
+    assert odin.sends() == 1
 
 
 def _metadata(work: Work) -> dict[str, str]:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
 
 from tests.emulators.odin.documents import Document, KnowledgeBase
-from tests.emulators.odin.faults import ADD_FILE, Fault, Faults
-from tests.emulators.odin.routes import Access, Request, Routes
+from tests.emulators.odin.faults import ADD_FILE, Faults
+from tests.emulators.odin.routes import Access, Routes
+from tests.emulators.odin.wire import Handler, Server
 
 MAX_FILE_BYTES = 200_000_000  # research/odin.md 1.9
-_NAMED_BYTES = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -59,13 +55,13 @@ class OdinEmulator:
         self._log: list[LogRecord] = []
         self._open: set[socket.socket] = set()
         self._address = (host, port)
-        self._server: ThreadingHTTPServer | None = None
+        self._server: Server | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> OdinEmulator:
         """Binds and serves from a thread of its own."""
-        handler = type("Handler", (_Handler,), {"emulator": self})
-        self._server = _Server(self._address, handler)
+        handler = type("BoundHandler", (Handler,), {"emulator": self})
+        self._server = Server(self._address, handler)
         self._address = (self._address[0], self._server.server_address[1])
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name="odin-emulator", daemon=True
@@ -167,93 +163,3 @@ class OdinEmulator:
     def closed(self, connection: socket.socket) -> None:
         with self._lock:
             self._open.discard(connection)
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 256
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that go away are part of the game; nothing to print."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    emulator: OdinEmulator
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def setup(self) -> None:
-        super().setup()
-        self.emulator.opened(self.connection)
-
-    def finish(self) -> None:
-        self.emulator.closed(self.connection)
-        with contextlib.suppress(OSError):
-            super().finish()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """The emulator keeps its own log."""
-
-    def _serve(self) -> None:
-        url = urlsplit(self.path)
-        length = self.headers.get("Content-Length", "0")
-        if "Transfer-Encoding" in self.headers or not length.isdigit():
-            self._respond(411, {"detail": "Length Required"}, url.path, Fault())
-            return
-        body = self.rfile.read(int(length))
-        headers = {k.lower(): v for k, v in self.headers.items()}
-        request = Request(self.command, url.path, url.query, headers, body)
-        named = self.path.encode() + b" " + body[:_NAMED_BYTES]
-        fault = self.emulator.faults.take(self.command, url.path, named) or Fault()
-        time.sleep(fault.delay_s)
-        if fault.cut == "before":
-            self._cut(url.path)
-            return
-        status, answer = self._answer(request, fault)
-        if fault.cut == "after":
-            self._cut(url.path)
-            return
-        self._respond(status, answer, url.path, fault)
-
-    do_GET = do_POST = do_DELETE = do_PATCH = do_PUT = _serve
-
-    def _answer(self, request: Request, fault: Fault) -> tuple[int, Any]:
-        if fault.missing:
-            return 404, {"detail": "Not Found"}
-        if fault.status is None:
-            return self.emulator.routes.answer(request)
-        return fault.status, "x" * fault.body_bytes if fault.body_bytes else fault.body
-
-    def _respond(self, status: int, answer: Any, path: str, fault: Fault) -> None:
-        self.emulator.record(self.command, path, status)
-        text = answer if isinstance(answer, str) else "" if answer is None else json.dumps(answer)
-        payload = text.encode("utf-8")
-        headers = {"Content-Type": "application/json", "Content-Length": str(len(payload)), **fault.headers}
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if fault.cut == "during":
-            self.wfile.write(payload[: len(payload) // 2])
-            self._reset()
-        elif fault.slow_body_s:
-            self._trickle(payload, fault.slow_body_s)
-        else:
-            self.wfile.write(payload)
-
-    def _trickle(self, payload: bytes, pause_s: float) -> None:
-        for index in range(len(payload)):
-            self.wfile.write(payload[index : index + 1])
-            self.wfile.flush()
-            time.sleep(pause_s)
-
-    def _cut(self, path: str) -> None:
-        self.emulator.record(self.command, path, 0)
-        self._reset()
-
-    def _reset(self) -> None:
-        self.wfile.flush()
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.connection.close()
-        self.close_connection = True
