@@ -35,6 +35,7 @@ from tasks.scope import RunScope, open_scope
 
 MOST_THREADS = 64  # the pool's size; how many videos are in flight is the profile's decision
 LABEL_LENGTH = 80
+POOL: Any = ThreadPoolTaskRunner(max_workers=MOST_THREADS)
 NO_SELECTION = SelectionForm()
 AS_CONFIGURED = TranscriptionForm()
 
@@ -42,7 +43,7 @@ AS_CONFIGURED = TranscriptionForm()
 @flow(
     name="sync-channel",
     flow_run_name="sync {source}",
-    task_runner=ThreadPoolTaskRunner(max_workers=MOST_THREADS),
+    task_runner=POOL,
     retries=0,  # a pause counts as a run of the flow (research/prefect.md, section 3)
     validate_parameters=True,
 )
