@@ -34,15 +34,17 @@ class Encoding:
     sample_format: str = "fltp"
     container_options: dict[str, str] = field(default_factory=dict)
     codec_options: dict[str, str] = field(default_factory=dict)
+    sound: bool = True
     picture: bool = False
 
 
-M4A = Encoding("mp4", "aac", 44_100, 64_000, container_options=_DASH)
+M4A = Encoding("mp4", "aac", 44_100, 128_000, container_options=_DASH)
 M4A_LOW = Encoding("mp4", "aac", 22_050, 32_000, container_options=_DASH, codec_options={"aac_coder": "fast"})
 WEBM = Encoding("webm", "libopus", 48_000, 48_000, sample_format="s16")
 WEBM_LOW = Encoding("webm", "libopus", 48_000, 24_000, sample_format="s16")
-MP4 = Encoding("mp4", "aac", 44_100, 64_000, container_options={"movflags": "+faststart"}, picture=True)
-OGG = Encoding("ogg", "libopus", 48_000, 32_000, sample_format="s16", codec_options={"application": "audio"})
+MP4 = Encoding("mp4", "aac", 44_100, 96_000, container_options={"movflags": "+faststart"}, picture=True)
+PICTURE = Encoding("mp4", "aac", 44_100, 0, container_options=_DASH, sound=False, picture=True)
+OGG = Encoding("ogg", "libopus", 16_000, 40_000, sample_format="s16", codec_options={"application": "voip"})
 
 
 def _frames(pcm: Pcm, encoding: Encoding) -> Iterator[av.AudioFrame]:
@@ -54,7 +56,14 @@ def _frames(pcm: Pcm, encoding: Encoding) -> Iterator[av.AudioFrame]:
     yield from resampler.resample(None)
 
 
-def _write_audio(container: OutputContainer, stream: AudioStream, pcm: Pcm, encoding: Encoding) -> None:
+def _add_sound(container: OutputContainer, encoding: Encoding) -> AudioStream:
+    stream = container.add_stream(encoding.codec, rate=encoding.rate_hz, layout="mono")
+    assert isinstance(stream, AudioStream)
+    stream.bit_rate, stream.options = encoding.bit_rate, {"flags": "+bitexact", **encoding.codec_options}
+    return stream
+
+
+def _write_sound(container: OutputContainer, stream: AudioStream, pcm: Pcm, encoding: Encoding) -> None:
     for frame in _frames(pcm, encoding):
         container.mux(stream.encode(frame))
     container.mux(stream.encode(None))
@@ -75,12 +84,11 @@ def encode_file(pcm: Pcm, path: Path, encoding: Encoding) -> None:
     """Writes 16 kHz mono `pcm` to `path`."""
     options = {"fflags": "+bitexact", **encoding.container_options}
     with av.open(str(path), "w", format=encoding.container, options=options) as container:
-        stream = container.add_stream(encoding.codec, rate=encoding.rate_hz, layout="mono")
-        assert isinstance(stream, AudioStream)
-        stream.bit_rate, stream.options = encoding.bit_rate, {"flags": "+bitexact", **encoding.codec_options}
+        sound = _add_sound(container, encoding) if encoding.sound else None
         if encoding.picture:
             _write_picture(container, len(pcm) / PCM_RATE_HZ)
-        _write_audio(container, stream, pcm, encoding)
+        if sound:
+            _write_sound(container, sound, pcm, encoding)
 
 
 def encode(pcm: Pcm, encoding: Encoding) -> bytes:
@@ -103,8 +111,9 @@ def encode_mp4(pcm: Pcm) -> bytes:
     return encode(pcm, MP4)
 
 
-def encode_opus(pcm: Pcm, bit_rate: int = 32_000) -> bytes:
-    return encode(pcm, Encoding("ogg", "libopus", 48_000, bit_rate, sample_format="s16"))
+def encode_opus(pcm: Pcm) -> bytes:
+    """Speech as the bank is shipped."""
+    return encode(pcm, OGG)
 
 
 def decode(source: Path | bytes) -> Pcm:

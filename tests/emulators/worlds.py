@@ -22,7 +22,7 @@ from tests.emulators.youtube.world import (
     video_id,
 )
 
-ALL_ITAGS = ("140", "139", "251", "249", "18")
+ALL_ITAGS = ("140", "139", "251", "249", "134", "18")
 _LONG_TITLE = (
     "Everything We Know, Everything We Guess and Everything We Got Wrong about the Long Winter before Ragnarok, "
     "told by the People who Lived through It, the Monks who Wrote It Down and the Farmers who Dug It Up Again"
@@ -159,6 +159,8 @@ def failures() -> World:
     add(world, channel, "Silent", day - timedelta(days=100), silent)
     add(world, channel, "Opus only", day - timedelta(days=101), MediaSpec(media.score, itags=("251", "249")))
     add(world, channel, "Every format", day - timedelta(days=102), MediaSpec(media.score, itags=ALL_ITAGS))
+    dubbed = MediaSpec(media.score, dubs=("de", "es"))
+    add(world, channel, "Dubbed", day - timedelta(days=104), dubbed)
     add(world, channel, "No format", day - timedelta(days=103), MediaSpec(media.score, itags=()))
     return world
 

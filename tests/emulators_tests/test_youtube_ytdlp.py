@@ -174,12 +174,26 @@ def test_live_statuses(serve: Serve, ydl: Ydl, kind: Kind, live_status: str) -> 
 
 def test_formats_follow_the_video(serve: Serve, ydl: Ydl) -> None:
     emulator = serve("failures")
-    for title, wanted in (("Opus only", {"251", "249"}), ("Every format", {"140", "139", "251", "249"})):
+    for title, wanted in (("Opus only", {"251", "249"}), ("Every format", {"140", "139", "251", "249", "134"})):
         with ydl() as client:
             info = client.extract_info(watch(emulator.world.video_titled(title).id), download=False)
         found = {f["format_id"]: f["filesize"] for f in info["formats"]}
         video = emulator.world.video_titled(title)
         assert {i: len(emulator.media_bytes(video.id, i)) for i in wanted} == found
+
+
+def test_dubs_are_tracks_of_their_own_and_the_original_is_marked(serve: Serve, ydl: Ydl, tmp_path: Path) -> None:
+    emulator = serve("failures")
+    video = emulator.world.video_titled("Dubbed")
+    with ydl(format="ba[ext=m4a]", format_sort=["lang", "abr"]) as client:
+        info = client.extract_info(watch(video.id))
+    assert {f["language"] for f in info["formats"] if f["vcodec"] == "none"} == {"en", "de", "es"}
+    assert info["language"] == "en"
+    assert (tmp_path / f"{video.id}.m4a").read_bytes() == emulator.media_bytes(video.id)
+    with ydl(format="ba[ext=m4a][language=de]", outtmpl=str(tmp_path / "dub.m4a")) as client:
+        client.extract_info(watch(video.id))
+    assert (tmp_path / "dub.m4a").read_bytes() == emulator.media.bytes_of(video.media.track("de"), "140")
+    assert (tmp_path / "dub.m4a").read_bytes() != emulator.media_bytes(video.id)
 
 
 def test_captions_are_the_sentences_of_the_recording(serve: Serve, ydl: Ydl, tmp_path: Path) -> None:

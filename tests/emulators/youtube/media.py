@@ -36,7 +36,7 @@ class Format:
 
     @property
     def muxed(self) -> bool:
-        return self.encoding.picture
+        return self.encoding.picture and self.encoding.sound
 
 
 FORMATS = {
@@ -46,6 +46,7 @@ FORMATS = {
         Format("139", encoding.M4A_LOW, "m4a", "audio/mp4", "mp4a.40.5", 49_000, "AUDIO_QUALITY_LOW"),
         Format("251", encoding.WEBM, "webm", "audio/webm", "opus", 135_000, "AUDIO_QUALITY_MEDIUM"),
         Format("249", encoding.WEBM_LOW, "webm", "audio/webm", "opus", 52_000, "AUDIO_QUALITY_LOW"),
+        Format("134", encoding.PICTURE, "mp4", "video/mp4", "avc1.4D401E", 300_000, ""),
         Format("18", encoding.MP4, "mp4", "video/mp4", "avc1.42001E, mp4a.40.2", 500_000, "AUDIO_QUALITY_LOW"),
     )
 }

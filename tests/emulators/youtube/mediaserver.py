@@ -11,7 +11,7 @@ import time
 from tests.emulators.youtube import challenge
 from tests.emulators.youtube.exchange import FileSlice, Request, Response, nothing
 from tests.emulators.youtube.media import FORMATS, MediaStore
-from tests.emulators.youtube.player import Player
+from tests.emulators.youtube.player import Player, dub_of
 from tests.emulators.youtube.texts import untoken
 from tests.emulators.youtube.world import Video, World
 
@@ -57,7 +57,7 @@ class MediaServer:
         return "" if (request.arg("sig"), request.arg("n")) == (signature, n) else "sig or n is wrong"
 
     def _file(self, request: Request, video: Video, itag: str) -> Response:
-        path = self._store.file(video.media, itag)
+        path = self._store.file(video.media.track(dub_of(request.arg("xtags"))), itag)
         total = path.stat().st_size
         headers = {"Accept-Ranges": "bytes", "Last-Modified": "Mon, 20 Oct 2025 00:00:00 GMT"}
         mime = FORMATS[itag].mime

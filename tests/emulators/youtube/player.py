@@ -79,8 +79,9 @@ class Player:
             form = FORMATS[itag]
             if form.muxed and client not in _MUXED_CLIENTS:
                 continue
-            entry = self._entry(video, form, client, sabr)
-            streams["formats" if form.muxed else "adaptiveFormats"].append(entry)
+            dubs = video.media.dubs if form.quality and not form.muxed else ()
+            entries = [self._entry(video, form, client, sabr, dub) for dub in (*dubs, "")]
+            streams["formats" if form.muxed else "adaptiveFormats"] += entries
         if video.kind is Kind.POST_LIVE:
             streams["formats"] = []
             for entry in streams["adaptiveFormats"]:
@@ -88,34 +89,34 @@ class Player:
                 entry.pop("contentLength")
         return streams
 
-    def _entry(self, video: Video, form: Format, client: str, sabr: bool) -> dict[str, Any]:
-        entry = {
+    def _entry(self, video: Video, form: Format, client: str, sabr: bool, dub: str) -> dict[str, Any]:
+        entry: dict[str, Any] = {
             "itag": int(form.itag),
             "mimeType": f'{form.mime}; codecs="{form.codecs}"',
             "bitrate": form.bitrate,
             "averageBitrate": form.bitrate - 1000,
             "lastModified": "1761000000000000",
-            "contentLength": str(self._store.size(video.media, form.itag)),
-            "quality": "medium" if form.muxed else "tiny",
+            "contentLength": str(self._store.size(video.media.track(dub), form.itag)),
+            "quality": "medium" if form.encoding.picture else "tiny",
             "approxDurationMs": str(int(video.duration_s * 1000)),
             "projectionType": "RECTANGULAR",
-            "audioQuality": form.quality,
-            "audioSampleRate": str(form.encoding.rate_hz),
-            "audioChannels": 1,
         }
-        if form.muxed:
+        if form.encoding.sound:
+            entry |= {"audioQuality": form.quality, "audioChannels": 1, "loudnessDb": 1.2}
+            entry |= {"audioSampleRate": str(form.encoding.rate_hz)}
+        if form.encoding.picture:
             entry |= {"width": 640, "height": 360, "fps": 10, "qualityLabel": "360p"}
-        else:
-            spans = {"initRange": {"start": "0", "end": "631"}, "indexRange": {"start": "632", "end": "900"}}
-            entry |= {"loudnessDb": 1.2, **spans}
-        if sabr and not form.muxed:
-            return entry
-        return entry | self._address(video, form, client)
+        if not form.muxed:
+            entry |= {"initRange": {"start": "0", "end": "631"}, "indexRange": {"start": "632", "end": "900"}}
+        if video.media.dubs and not form.encoding.picture:
+            entry["audioTrack"] = _audio_track(video, dub)
+        return entry if sabr and not form.muxed else entry | self._address(video, form, client, dub)
 
-    def _address(self, video: Video, form: Format, client: str) -> dict[str, str]:
+    def _address(self, video: Video, form: Format, client: str, dub: str) -> dict[str, str]:
+        track = {"xtags": f"acont=dubbed:lang={dub}"} if dub else {}
         if client not in challenge.PUZZLE_CLIENTS:
-            return {"url": self._url(video, form, client)}
-        url = self._url(video, form, client, n=challenge.n_puzzle(video.id))
+            return {"url": self._url(video, form, client, **track)}
+        url = self._url(video, form, client, n=challenge.n_puzzle(video.id), **track)
         scrambled = challenge.scrambled_signature(video.id, form.itag)
         return {"signatureCipher": urlencode({"s": scrambled, "sp": "sig", "url": url})}
 
@@ -130,7 +131,7 @@ class Player:
             "requiressl": "yes",
             "mime": form.mime,
             "gir": "yes",
-            "clen": self._store.size(video.media, form.itag),
+            "clen": self._store.size(video.media.track(dub_of(more.get("xtags", ""))), form.itag),
             "dur": f"{video.duration_s:.3f}",
             "lmt": "1761000000000000",
             "keepalive": "yes",
@@ -138,6 +139,16 @@ class Player:
             "sparams": _SIGNED,
         }
         return f"https://{MEDIA_HOST}/videoplayback?" + urlencode({**query, **more})
+
+
+def dub_of(xtags: str) -> str:
+    """The language that a media URL's `xtags` name, empty for the original."""
+    return dict(part.partition("=")[::2] for part in xtags.split(":")).get("lang", "")
+
+
+def _audio_track(video: Video, dub: str) -> dict[str, Any]:
+    name = dub if dub else f"{video.language} original"
+    return {"displayName": name, "id": f"{dub or video.language}.{3 if dub else 4}", "audioIsDefault": not dub}
 
 
 def _length(video: Video) -> str:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from tests.emulators.speech import Score
 
+_VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 DERIVED_PREFIXES = ("UULF", "UUSH", "UULV", "UUMO", "UU")
 
 
@@ -64,15 +66,22 @@ class Damage(StrEnum):
 
 @dataclass(frozen=True)
 class MediaSpec:
-    """The media of a video; videos with equal specs share the bytes."""
+    """The media of a video; equal specs share the bytes. Each dub is a track of its own with other words."""
 
     score: Score
     damage: Damage = Damage.NONE
-    itags: tuple[str, ...] = ("140", "139")
+    itags: tuple[str, ...] = ("140", "139", "134")
+    dubs: tuple[str, ...] = ()
 
     @property
     def duration_s(self) -> float:
         return self.score.duration_s
+
+    def track(self, dub: str) -> MediaSpec:
+        """The media of one dub; of the original when there is no such dub."""
+        if dub not in self.dubs:
+            return self
+        return replace(self, score=replace(self.score, seed=self.score.seed + 1_000_003 * (1 + self.dubs.index(dub))))
 
 
 def _digest(text: str, size: int) -> str:
@@ -183,6 +192,8 @@ class World:
 
     def add_video(self, channel: Channel, video: Video) -> Video:
         with self.lock:
+            if not _VIDEO_ID.fullmatch(video.id):
+                raise ValueError(f"not an id of eleven characters: {video.id!r}")
             if video.id in self.videos:
                 raise ValueError(f"the id {video.id} is taken by {self.videos[video.id].title!r}")
             channel.videos.append(video)
