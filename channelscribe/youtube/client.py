@@ -148,7 +148,7 @@ def error_reasons(content: bytes) -> set[str]:
         return set()
     if not isinstance(error, dict):
         return set()
-    entries = [*(error.get("errors") or []), *(error.get("details") or [])]
+    entries = [e for style in ("errors", "details") if isinstance(found := error.get(style), list) for e in found]
     return {str(e["reason"]) for e in entries if isinstance(e, dict) and e.get("reason")}
 
 

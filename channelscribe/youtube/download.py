@@ -5,7 +5,6 @@ Works inside a folder of its own and returns the complete file there; its final 
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -24,7 +23,6 @@ from channelscribe.youtube.extract import Extracted, Extraction
 from channelscribe.youtube.lane import Lane, cancelled_error
 from channelscribe.youtube.ytdlp import version
 
-log = logging.getLogger(__name__)
 Progress = Callable[[int, int | None], None]
 Cancelled = Callable[[], bool]
 _TICK_S = 0.2
@@ -76,7 +74,7 @@ class Downloader:
         if not is_video_id(video.video_id):
             raise UsageError(f"{video.video_id[:40]!r} is not a video id.", code="bad_video_id")
         folder.mkdir(parents=True, exist_ok=True)
-        extraction = Extraction(self._config, self._clock, video, folder, AudioFormat(fmt).value, progress)
+        extraction = Extraction(self._config, self._clock, video, folder.absolute(), AudioFormat(fmt).value, progress)
         with self._alone_in(folder.resolve()):
             got = self._persist(extraction, folder.resolve(), cancelled)
         return Downloaded(got.video, got.local, got.local.suffix[1:], got.source_format, got.language, version())

@@ -5,7 +5,7 @@ The body of a download attempt; `download.Downloader` decides how often and when
 
 from __future__ import annotations
 
-import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,7 +23,6 @@ from channelscribe.youtube.formats import AUDIO, AUDIO_SORT, describe, picture_a
 from channelscribe.youtube.info import enriched
 from channelscribe.youtube.ytdlp import Capture, open_ydl
 
-log = logging.getLogger(__name__)
 # Time for YouTube to turn a finished premiere or stream into a recording.
 _MARGIN_S = 1800.0
 _SLOW_AFTER_S = 30.0
@@ -82,20 +81,23 @@ class Extraction:
             path.unlink(missing_ok=True)
 
     def _fetch(self, capture: Capture, watch: Watch) -> dict[str, Any]:
-        options = {
-            "format": picture_and_sound if self._wanted == "mp4" else AUDIO,
-            "format_sort": None if self._wanted == "mp4" else list(AUDIO_SORT),
-            # The format is part of the name: a .part of one format must never be continued with another.
-            "outtmpl": {"default": f"{_escaped(self._folder)}/%(id)s.%(format_id)s.%(ext)s"},
-            "paths": {},
-            "progress_hooks": [lambda status: self._hook(status, watch)],
-        }
-        with open_ydl(self._config, capture, **{k: v for k, v in options.items() if v is not None}) as ydl:
+        wanted: dict[str, Any] = {"format": AUDIO, "format_sort": list(AUDIO_SORT)}
+        if self._wanted == "mp4":
+            wanted = {"format": picture_and_sound}
+        hooks = [lambda status: self._hook(status, watch)]
+        with open_ydl(self._config, capture, **wanted, progress_hooks=hooks) as ydl:
+            # Templates expand variables in the folder's own name ($HOME), and nothing escapes them.
+            ydl.prepare_filename = self._file_name
             found: dict[str, Any] = ydl.extract_info(self.video.url, download=False, process=False) or {}
             if found.get("live_status") in _NOT_YET:  # or yt-dlp would record a running stream for hours
                 raise self._not_ready(found)
             info: dict[str, Any] = ydl.process_ie_result(found, download=True)
         return info
+
+    def _file_name(self, part: dict[str, Any], *_: Any, **__: Any) -> str:
+        """The format is part of the name: a partial file of one format must never be continued with another."""
+        name = f"{self.video.video_id}.{part.get('format_id')}.{part.get('ext')}"
+        return str(self._folder / re.sub(r"[^\w.-]", "_", name))
 
     def _hook(self, status: dict[str, Any], watch: Watch) -> None:
         watch.beat()
@@ -153,7 +155,3 @@ class Extraction:
             return error
         after = begins + timedelta(seconds=(self.video.duration_s or 0.0) + _MARGIN_S)
         return NotReady(error.reason, code=error.code, retry_after=after)
-
-
-def _escaped(folder: Path) -> str:
-    return str(folder).replace("%", "%%")

@@ -20,6 +20,7 @@ from channelscribe.core.errors import (
     GeoBlocked,
     NotReady,
     Permanent,
+    Poisoned,
     Refused,
     Throttled,
     Transient,
@@ -33,7 +34,7 @@ _VAGUE = re.compile(
 )
 _IN = re.compile(r"\bin (\d+|a|an|one) (minute|hour|day|week|month)s?\b", re.I)
 _UNIT_S = {"minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86400, "month": 30 * 86400}
-_RETRY_AFTER = re.compile(r"retry-after[:=]\s*(\d{1,6})", re.I)
+_LONGEST_WISH_S = 86_400
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 DISK_FULL = "The disk is full or not writable; free some space under the data folder and run again."
 CERTIFICATE = (
@@ -64,7 +65,7 @@ def classify(
     for text in _texts(evidence):
         for rule in RULES:
             if rule.pattern.search(text) and (text is evidence.text or not rule.vague):
-                return _made(rule, text, moment)
+                return _made(rule, evidence, text, moment)
     return _by_transport(evidence)
 
 
@@ -123,21 +124,31 @@ def _by_status(status: int) -> ChannelscribeError:
         return Refused("The media server refused the address it had given out.", code="media_403")
     if status == 429:
         return Throttled("YouTube says that this address asks too often.", code="http_429")
+    if status == 416:
+        return Poisoned("The media server has nothing to send for this video.", code="not_media")
     if status in {404, 410}:
         return Permanent("YouTube does not know this address any more.", code="removed")
     return Transient(f"YouTube answered with HTTP status {status}.", code="http_5xx" if status >= 500 else "http")
 
 
-def _made(rule: Rule, text: str, now: datetime) -> ChannelscribeError:
-    return rule.error(rule.reason, code=rule.code, retry_after=_retry_after(rule, text, now))
+def _made(rule: Rule, evidence: Evidence, text: str, now: datetime) -> ChannelscribeError:
+    after = _asked_for(evidence, now) if issubclass(rule.error, Throttled) else None
+    return rule.error(rule.reason, code=rule.code, retry_after=after or _retry_after(rule, text, now))
+
+
+def _asked_for(evidence: Evidence, now: datetime) -> datetime | None:
+    """The server's own Retry-After, in seconds."""
+    for cause in evidence.chain:
+        headers = getattr(getattr(cause, "response", None), "headers", None) or {}
+        if str(seconds := headers.get("Retry-After", "")).isdigit():
+            return now + timedelta(seconds=min(int(seconds), _LONGEST_WISH_S))
+    return None
 
 
 def _retry_after(rule: Rule, text: str, now: datetime) -> datetime | None:
     if issubclass(rule.error, NotReady) and (found := _IN.search(text)):
         count = int(found[1]) if found[1].isdigit() else 1
         return now + timedelta(seconds=min(count, 400) * _UNIT_S[found[2].lower()])
-    if issubclass(rule.error, Throttled) and (asked := _RETRY_AFTER.search(text)):
-        return now + timedelta(seconds=int(asked[1]))
     return now + timedelta(seconds=rule.retry_after_s) if rule.retry_after_s else None
 
 

@@ -51,23 +51,24 @@ class FlatLister:
         tell = progress or (lambda _: None)
         if source.kind is SourceKind.VIDEOS:
             return self._videos(source, selection, tell)
-        if source.kind is SourceKind.PLAYLIST:
-            page = self._read(source.url, selection, tell, ordered=False)
-            return self._selected(page, selection, ordered=False)
-        return self._channel(source, selection, tell)
+        if source.kind is SourceKind.CHANNEL:
+            return self._channel(source, selection, tell)
+        page = self._read(source.url, selection, tell, ordered=False)
+        return self._selected(replace(page, channel_id="", channel_title=""), selection, ordered=False)
 
     def resolve(self, source: Source) -> str:
         """The channel id behind any address of a channel, in one request."""
-        if source.value.startswith("UC"):
-            return source.value
-        page = self._entries(source.url, limit=0)
-        if not page.channel_id:
-            raise no_such_channel(source)
-        return page.channel_id
+        try:
+            channel_id = self._entries(source.url, limit=0).channel_id
+        except UsageError:
+            channel_id = ""
+        if not channel_id:
+            raise UsageError(f"There is no YouTube channel {source.value}; check the spelling.", code="no_such_channel")
+        return channel_id
 
     def _channel(self, source: Source, selection: Selection, tell: Progress) -> Listing:
         """The uploads list has everything in order; where YouTube withholds it, the three tabs together do."""
-        channel_id = self.resolve(source)
+        channel_id = source.value if source.value.startswith("UC") else self.resolve(source)
         uploads = f"https://www.youtube.com/playlist?list=UU{channel_id[2:]}"
         try:
             page = self._read(uploads, selection, tell, ordered=True)
@@ -79,8 +80,8 @@ class FlatLister:
     def _tabs(self, source: Source, channel_id: str, selection: Selection, tell: Progress) -> Listing:
         prober = Prober(self._config, self._clock)
         pages = [page for tab, kind in _TABS if (page := self._tab(channel_id, tab, kind, selection, tell))]
-        if not pages and not self._entries(f"https://www.youtube.com/channel/{channel_id}", limit=0).channel_id:
-            raise no_such_channel(source)
+        if not pages:
+            self.resolve(source)  # tells a channel without videos from one that does not exist
         listed = [(page, rough) for page in pages for rough in self._inside(page, selection, prober, ordered=True)]
         if selection.latest is not None and len(pages) > 1:  # one tab's order says nothing about another's
             listed = [(page, replace(rough, video=_dated(rough.video, prober))) for page, rough in listed]
@@ -125,7 +126,7 @@ class FlatLister:
         owners = {v.channel_id: v.channel_title for v in videos if v.channel_id}
         if not channel_id and len(owners) == 1:
             (channel_id, title), *_ = owners.items()
-        return Listing(channel_id, title, videos, "flat", 0, prober.notes())
+        return Listing(channel_id, title, videos, "flat", 0, prober.notes(selection))
 
     def _video(self, entry: dict[str, Any], page: _Page) -> Video:
         """A Video without date: the words on the page are too rough to be written down as one."""
@@ -163,10 +164,6 @@ class FlatLister:
         except Exception as error:
             raise classify(error, capture.warnings, now=self._clock.now()) from error
         return _Page(info.get("channel_id") or "", info.get("channel") or info.get("uploader") or "", entries)
-
-
-def no_such_channel(source: Source) -> UsageError:
-    return UsageError(f"There is no YouTube channel {source.value}; check the spelling.", code="no_such_channel")
 
 
 def _opened(ydl: Any, url: str, *, process: bool) -> dict[str, Any]:

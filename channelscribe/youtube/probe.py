@@ -23,7 +23,7 @@ from channelscribe.core.model import Availability, Video
 from channelscribe.youtube.config import YouTubeConfig
 from channelscribe.youtube.failures import classify
 from channelscribe.youtube.info import video_of
-from channelscribe.youtube.listing import missing_video
+from channelscribe.youtube.listing import Selection, missing_video
 from channelscribe.youtube.ytdlp import Capture, open_ydl
 
 # The web client's answer stands in the watch page itself; formats, and so the player's script, are not needed.
@@ -59,9 +59,9 @@ class Prober:
             return self._failed(video_id, classified)
         return self._judged(video_id, info or {}, capture.warnings)
 
-    def notes(self) -> tuple[str, ...]:
-        """For people: what could not be found out, and why."""
-        if not self._unread:
+    def notes(self, selection: Selection) -> tuple[str, ...]:
+        """For people: which dates that the selection needed could not be found out, and why."""
+        if not self._unread or not (selection.dated or selection.latest or self._stopped):
             return ()
         count = len(self._unread)
         why = self._stopped.reason if self._stopped else "the page did not tell."

@@ -122,7 +122,7 @@ _NOT_YET = (
     _rule(
         NotReady,
         "processing",
-        r"still being processed|is processing|currently processing|process(?:ed|ing).{0,40}try again",
+        r"still being processed|(?:is|currently) processing|processing this video|process(?:ed|ing).{0,40}try again",
         "YouTube is still processing the video.",
         HOUR_S,
     ),

@@ -24,7 +24,7 @@ _EMBED_HOSTS = frozenset({"youtube-nocookie.com", "www.youtube-nocookie.com"})
 _SHORT_HOSTS = frozenset({"youtu.be", "www.youtu.be"})
 _CHANNEL_ID = re.compile(r"UC[\w-]{22}", re.ASCII)
 _PLAYLIST_ID = re.compile(r"(?:PL|UU|FL|SP|EC|OLAK5uy_)[\w-]{10,60}", re.ASCII)
-_NAME = re.compile(r"[^\s/\\?#@&%<>\"'`|^{}\x00-\x1f\x7f]{1,100}")
+_NAME = re.compile(r"(?!\.+$)[^\s/\\?#@&%<>\"'`|^{}\x00-\x1f\x7f]{1,100}")
 _VIDEO_PATHS = frozenset({"shorts", "live", "embed", "v", "e", "watch", "vi"})
 _NOT_A_NAME = frozenset(
     re.findall(
@@ -131,6 +131,7 @@ def _path(steps: list[str], query: dict[str, str], word: str) -> tuple[SourceKin
     if head.startswith("@"):
         return SourceKind.CHANNEL, _handle(head, word)
     if head in _VIDEO_PATHS:
+        second = second if second != "videoseries" else ""  # eleven letters, but not a video
         if "list" in query and not is_video_id(second or query.get("v", "")):
             return _playlist(query["list"], word)
         return _video(second or query.get("v", ""), word)

@@ -5,6 +5,7 @@ Downloads, probes and keyless listings all open their YoutubeDL here. Reasons of
 
 from __future__ import annotations
 
+import copy
 import functools
 import logging
 import shutil
@@ -90,7 +91,7 @@ def _cli_defaults() -> dict[str, Any]:
 def _options(config: YouTubeConfig) -> dict[str, Any]:
     longest_s, base_s = 30.0, config.backoff_s
     return {
-        **_cli_defaults(),
+        **copy.deepcopy(_cli_defaults()),
         "ignoreerrors": False,
         "fixup": "never",
         "noplaylist": True,
