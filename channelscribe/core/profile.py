@@ -41,7 +41,7 @@ class TranscriptionProfile(BaseModel):
     compression_ratio_threshold: float = Field(2.4, gt=0, title="Compression ratio above which text counts as a loop")
     logprob_threshold: float = Field(-1.0, le=0, title="Average log probability below which text counts as a guess")
     no_speech_threshold: float = Field(0.6, ge=0, le=1, title="No-speech probability above which a guess is dropped")
-    batch_size: int = Field(16, ge=1, le=512, title="Batch size", description="Windows per GPU step; never changes text.")
+    batch_size: int = Field(16, ge=1, le=512, title="Batch size", description="Windows a GPU step; never changes text.")
     device: str = Field("auto", title="Device", description="'auto', 'cpu', 'mps', 'cuda' or 'cuda:N'.")
     dtype: str = Field("auto", title="Number format", description="'auto', 'float32', 'float16' or 'bfloat16'.")
     pool_mib: int = Field(256, ge=16, title="Decoded audio kept ready (MiB)", description="Bounds memory, not text.")

@@ -7,8 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from channelscribe.asr.registry import expected_fingerprint
 
+from channelscribe.asr.registry import expected_fingerprint
 from channelscribe.core.model import OutcomeState, Stage
 from channelscribe.core.profile import TranscriptionProfile
 from channelscribe.ledger import Plan, plan
