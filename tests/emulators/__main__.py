@@ -51,37 +51,41 @@ def _write_truth(youtube: YouTubeEmulator, path: Path) -> None:
     part.replace(path)
 
 
-def _wait(watch_stdin: bool) -> None:
+def _wait(stop: threading.Event, watch_stdin: bool) -> None:
     """Returns on SIGTERM, SIGINT, or when stdin ends."""
-    stop = threading.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: stop.set())
     while not stop.is_set():
         if not watch_stdin:
             stop.wait(_LOOK_S)
         elif select.select([0], [], [], _LOOK_S)[0] and not os.read(0, 4096):
-            return
+            stop.set()
+
+
+def _line(youtube: YouTubeEmulator, odin: OdinEmulator, truth: Path, control: str, with_key: bool) -> str:
+    key = {"YOUTUBE_API_KEYS": youtube.api_key} if with_key else {}
+    line = {
+        "environment": {**youtube.environment(), **odin.environment(), **key},
+        "sources": worlds.sources(youtube.world),
+        "truth": str(truth),
+        "control": control,
+        "pid": os.getpid(),
+    }
+    return json.dumps(line)
 
 
 def main() -> int:
-    arguments = _arguments()
+    arguments, stop = _arguments(), threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stop.set())
     world = worlds.WORLDS[arguments.world]()
     with _state_folder(arguments.state) as folder, YouTubeEmulator(world) as youtube, OdinEmulator() as odin:
         truth = folder / "truth.json"
         _write_truth(youtube, truth)
         with ControlServer(Control(youtube, odin, lambda: _write_truth(youtube, truth))) as control:
-            environment = {**youtube.environment(), **odin.environment()}
-            if not arguments.no_key:
-                environment["YOUTUBE_API_KEYS"] = youtube.api_key
-            line = {
-                "environment": environment,
-                "sources": worlds.sources(world),
-                "truth": str(truth),
-                "control": control.url,
-                "pid": os.getpid(),
-            }
-            print(json.dumps(line), flush=True)
-            _wait(not arguments.no_stdin)
+            print(_line(youtube, odin, truth, control.url, not arguments.no_key), flush=True)
+            warming = threading.Thread(target=youtube.warm, args=(stop,))
+            warming.start()
+            _wait(stop, not arguments.no_stdin)
+            warming.join()
     return 0
 
 

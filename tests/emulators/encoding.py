@@ -38,11 +38,12 @@ class Encoding:
     picture: bool = False
 
 
-M4A = Encoding("mp4", "aac", 44_100, 128_000, container_options=_DASH)
-M4A_LOW = Encoding("mp4", "aac", 22_050, 32_000, container_options=_DASH, codec_options={"aac_coder": "fast"})
+_FAST = {"aac_coder": "fast"}
+M4A = Encoding("mp4", "aac", 44_100, 128_000, container_options=_DASH, codec_options=_FAST)
+M4A_LOW = Encoding("mp4", "aac", 22_050, 32_000, container_options=_DASH, codec_options=_FAST)
 WEBM = Encoding("webm", "libopus", 48_000, 48_000, sample_format="s16")
 WEBM_LOW = Encoding("webm", "libopus", 48_000, 24_000, sample_format="s16")
-MP4 = Encoding("mp4", "aac", 44_100, 96_000, container_options={"movflags": "+faststart"}, picture=True)
+MP4 = Encoding("mp4", "aac", 44_100, 96_000, "fltp", {"movflags": "+faststart"}, _FAST, picture=True)
 PICTURE = Encoding("mp4", "aac", 44_100, 0, container_options=_DASH, sound=False, picture=True)
 OGG = Encoding("ogg", "libopus", 16_000, 40_000, sample_format="s16", codec_options={"application": "voip"})
 

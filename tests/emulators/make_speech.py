@@ -1,8 +1,8 @@
 """Makes the shipped speech bank with espeak-ng: `python -m tests.emulators.make_speech [--keep-wav FOLDER]`.
 
 Run once by a person who changes the bank; tests and the demo only read what it wrote. The codec was chosen for the test
-model's ear on all 240 clips, alone in 30 s windows: word error rate 10.1 % before any codec, 10.9 % with Opus voip
-40 kb/s at 16 kHz (shipped), 12.3 % with Opus audio 40 kb/s, 12.8 % with AAC 40 kb/s, 13.2 % with Opus audio 32 kb/s.
+model's ear, each of the 240 clips alone in a 30 s window: word error rate 10.1 % before any codec, 10.9 % with Opus voip
+40 kb/s at 16 kHz (shipped; 11.1 % once served as itag 140), 12.3 % with Opus audio 40 kb/s, 12.8 % with AAC 40 kb/s.
 """
 
 from __future__ import annotations

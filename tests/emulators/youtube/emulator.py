@@ -129,6 +129,14 @@ class YouTubeEmulator:
             os.environ.clear()
             os.environ.update(before)
 
+    def warm(self, stop: threading.Event | None = None) -> None:
+        """Makes the media of every video ahead, the short ones first, so that no client waits for an encoder."""
+        for video in sorted(self.world.videos.values(), key=lambda v: v.duration_s):
+            for itag in video.media.itags:
+                if stop and stop.is_set():
+                    return
+                self.media.file(video.media, itag)
+
     def recording(self, video_id: str) -> Recording:
         """What is said in a video, and when."""
         return self.media.recording(self.world.videos[video_id].media)
