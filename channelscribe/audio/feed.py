@@ -5,8 +5,6 @@ Runs in the thread of whoever transcribes the video; the transcriber knows it on
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from channelscribe.audio.decode import decode
+from channelscribe.audio.hearing import hear
 from channelscribe.audio.silero import FRAME
 from channelscribe.audio.speech import Silero, SpeechDetector
 from channelscribe.audio.windows import Packer, PackingRules, Span
@@ -22,8 +21,6 @@ from channelscribe.core.window import RATE_HZ, Window, WindowSound
 Pcm = NDArray[np.int16]
 CHUNK_S = 30.0
 _SMOOTHED_FRAMES = 3
-# torch uses several threads inside one call already; more feeders than this at once only fight for the cores.
-_hearing = threading.BoundedSemaphore(max(1, (os.cpu_count() or 2) // 2))
 
 
 class Sound:
@@ -88,10 +85,8 @@ class Feed:
     def __iter__(self) -> Iterator[WindowSound]:
         for chunk in self._chunks:
             self._sound.append(chunk)
-            with _hearing:
-                spans = self._detector.feed(chunk)
-            yield from self._pack(spans)
-        yield from self._pack(self._detector.finish())
+            yield from self._pack(hear(self._detector.feed, chunk))
+        yield from self._pack(hear(self._detector.finish))
         for window in self._packer.finish():
             yield WindowSound(window, self._sound.of(window))
 

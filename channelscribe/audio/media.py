@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import av
 
+from channelscribe.audio.announced import announced_s, missing_mp4_end
 from channelscribe.audio.resample import Timeline
 from channelscribe.audio.wire import Kind, write_frame
 
@@ -20,9 +21,6 @@ _FORMATS = (
     "mov,mp4,m4a,matroska,webm,mp3,aac,wav,w64,aiff,flac,ogg,caf,avi,asf,flv,mpegts,mpeg,amr,ac3,eac3,au,wv,ape,tta"
 )
 _OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
-# Without a table of contents FFmpeg guesses these formats' duration from the bit rate.
-_GUESSED_DURATION = frozenset({"mp3", "aac"})
-_HEAD_BYTES = 1 << 20
 
 
 class Unusable(Exception):
@@ -64,8 +62,8 @@ def _decode(path: str) -> Iterator[tuple[Kind, bytes]]:
                     yield Kind.PCM, pcm
         for pcm in timeline.flush():
             yield Kind.PCM, pcm
-    announced_s = None if _is_guess(path, info) else info["duration_s"]
-    facts = {"decoded_s": timeline.decoded_s, "announced_s": announced_s, "packets": packets, "errors": errors}
+    promised_s = announced_s(Path(path), info)
+    facts = {"decoded_s": timeline.decoded_s, "announced_s": promised_s, "packets": packets, "errors": errors}
     yield Kind.DONE, _json(facts)
 
 
@@ -93,8 +91,8 @@ def _open(path: str) -> Any:
     except av.error.FileNotFoundError as error:
         raise Unusable("missing_file", str(error)) from None
     except (av.error.FFmpegError, ValueError) as error:
-        code = "no_index" if _is_cut_mp4(Path(path)) else "not_media"
-        raise Unusable(code, str(error), bytes=Path(path).stat().st_size) from None
+        end, size = missing_mp4_end(Path(path)), Path(path).stat().st_size
+        raise Unusable("not_media" if end is None else "cut_mp4", str(error), bytes=size, end=end) from None
 
 
 def _audio_stream(container: Any) -> Any:
@@ -122,33 +120,6 @@ def _describe(container: Any, stream: Any) -> dict[str, Any]:
 
 def _origin_s(container: Any) -> float:
     return float(container.start_time / av.time_base) if container.start_time else 0.0
-
-
-def _is_guess(path: str, info: dict[str, Any]) -> bool:
-    if not info["duration_s"]:
-        return True
-    if info["container"] not in _GUESSED_DURATION:
-        return False
-    with Path(path).open("rb") as handle:
-        head = handle.read(_HEAD_BYTES)
-    return not any(mark in head for mark in (b"Xing", b"Info", b"VBRI"))
-
-
-def _is_cut_mp4(path: Path) -> bool:
-    """True for a file that begins as MP4 but whose boxes reach beyond its end: the index at the end is missing."""
-    size, at = path.stat().st_size, 0
-    with path.open("rb") as handle:
-        while at + 8 <= size:
-            handle.seek(at)
-            length, kind = int.from_bytes(handle.read(4), "big"), handle.read(4)
-            if at == 0 and kind != b"ftyp":
-                return False
-            if length == 1:
-                length = int.from_bytes(handle.read(8), "big")
-            if length < 8:
-                return False
-            at += length
-    return at != size and size >= 8
 
 
 def _json(value: dict[str, Any]) -> bytes:

@@ -15,9 +15,9 @@ _AGAIN = "download it again"
 _Maker = Callable[[str, Mapping[str, Any]], ChannelscribeError]
 _REPORTS: dict[str, _Maker] = {
     "not_media": lambda n, f: Poisoned(f"{n} is not a media file that can be decoded; {_AGAIN}.", code="not_media"),
-    "no_index": lambda n, f: Poisoned(
-        f"{n} is cut short: {f.get('bytes', 0)} bytes are there and the MP4 index that belongs at the end is missing, "
-        f"so no part can be decoded; {_AGAIN}.",
+    "cut_mp4": lambda n, f: Poisoned(
+        f"{n} is cut short: {f.get('bytes')} bytes are there, but its last part should reach to byte {f.get('end')}, "
+        f"and without it nothing can be decoded; {_AGAIN}.",
         code="truncated",
     ),
     "no_audio": lambda n, f: Permanent(f"{n} has no audio track, so there is nothing to transcribe.", code="no_audio"),
