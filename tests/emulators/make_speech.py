@@ -1,7 +1,7 @@
 """Makes the shipped speech bank with espeak-ng: `python -m tests.emulators.make_speech [--keep-wav FOLDER]`.
 
-Run once by a person who changes the bank; tests and the demo only read what it wrote. The codec was chosen for the test
-model's ear, each of the 240 clips alone in a 30 s window: word error rate 10.1 % before any codec, 10.9 % with Opus voip
+Run once by who changes the bank; tests and the demo only read what it wrote. The codec was chosen for the test
+model's ear, each of 240 clips alone in a 30 s window: word error rate 10.1 % before any codec, 10.9 % with Opus voip
 40 kb/s at 16 kHz (shipped; 11.1 % once served as itag 140), 12.3 % with Opus audio 40 kb/s, 12.8 % with AAC 40 kb/s.
 """
 

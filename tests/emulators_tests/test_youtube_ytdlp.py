@@ -219,3 +219,59 @@ def test_a_private_video_can_be_made_public_while_it_is_served(own: Callable[...
     emulator.world.change(video.id, availability="ok")
     with ydl() as client:
         assert client.extract_info(watch(video.id), download=False)["title"] == video.title
+
+
+def test_a_cut_download_goes_on_where_it_stopped(serve: Serve, ydl: Ydl, tmp_path: Path) -> None:
+    from yt_dlp.utils import DownloadError
+
+    emulator = serve("tiny")
+    video = emulator.world.video_titled("Tiny film 0")
+    emulator.faults.media(video.id, "cut", after_bytes=40_000)
+    with pytest.raises(DownloadError), ydl() as client:
+        client.extract_info(watch(video.id))
+    part = next(tmp_path.glob("*.part")).stat().st_size
+    with ydl() as client:
+        client.extract_info(watch(video.id))
+    assert 0 < part <= 40_000
+    assert emulator.log[-1].range.startswith(f"bytes={part}-")
+    assert (tmp_path / f"{video.id}.m4a").read_bytes() == emulator.media_bytes(video.id)
+
+
+@pytest.mark.parametrize(("match", "status"), [("/videoplayback", 403), ("/player", 429), ("/videoplayback", 503)])
+def test_faults_reach_the_real_client(serve: Serve, ydl: Ydl, match: str, status: int) -> None:
+    from yt_dlp.utils import DownloadError
+
+    emulator = serve("tiny")
+    video = emulator.world.video_titled("Tiny film 1")
+    rule = emulator.faults.add(match, "status", status=status, times=-1)
+    with pytest.raises(DownloadError) as caught, ydl(retries=0, extractor_retries=0) as client:
+        client.extract_info(watch(video.id))
+    told = [str(caught.value), *client.params["logger"].lines]
+    assert any(str(status) in line for line in told)
+    assert rule.hits >= 1
+    emulator.faults.clear()
+    with ydl() as client:
+        assert client.extract_info(watch(video.id))["id"] == video.id
+
+
+def test_the_bot_wall_stands_before_every_video(own: Callable[..., YouTubeEmulator], ydl: Ydl) -> None:
+    from yt_dlp.utils import DownloadError
+
+    from tests.emulators import worlds
+
+    emulator = own(worlds.tiny(2))
+    emulator.player.bot_wall = True
+    for video_id in emulator.world.videos:
+        with pytest.raises(DownloadError, match="not a bot"), ydl() as client:
+            client.extract_info(watch(video_id), download=False)
+
+
+def test_channels_and_playlists_are_resolved_without_a_page(serve: Serve, ydl: Ydl) -> None:
+    emulator = serve("many")
+    playlist = next(iter(emulator.world.playlists.values()))
+    no_page = {"youtubetab": {"skip": ["webpage"]}}
+    for place, count in (("@ManyVideos/videos", 137), (f"playlist?list={playlist.id}", 137)):
+        found = entries(ydl, "https://www.youtube.com/" + place, extractor_args=no_page)
+        assert len(found) == count
+    assert emulator.requests("resolve_url") >= 1
+    assert emulator.requests("^GET ") == 0
