@@ -59,6 +59,7 @@ class YouTubeConfig:
     socket_timeout_s: float = 20.0
     silence_s: float = 300.0
     slowest_bytes_per_s: float = 4_000.0
+    slow_after_s: float = 30.0
     http_retries: int = 4
     attempts: int = 4
     backoff_s: float = 2.0

@@ -25,7 +25,6 @@ from channelscribe.youtube.ytdlp import Capture, open_ydl
 
 # Time for YouTube to turn a finished premiere or stream into a recording.
 _MARGIN_S = 1800.0
-_SLOW_AFTER_S = 30.0
 _LATER_S = 3600.0
 _NOT_YET = {
     "is_live": ("live_now", "The live stream is still running; its recording is fetched when it is over."),
@@ -107,7 +106,7 @@ class Extraction:
         if self._progress is not None:
             self._progress(int(done), int(total) if total else None)
         elapsed_s, speed = status.get("elapsed") or 0.0, status.get("speed")
-        if elapsed_s > _SLOW_AFTER_S and speed is not None and speed < self._config.slowest_bytes_per_s:
+        if elapsed_s > self._config.slow_after_s and speed is not None and speed < self._config.slowest_bytes_per_s:
             raise Transient(f"The media server sends only {speed / 1000:.1f} kB/s.", code="too_slow")
 
     def _parts(self, info: dict[str, Any]) -> list[dict[str, Any]]:

@@ -48,6 +48,7 @@ class Prober:
         if self._stopped is not None or self._asked >= self._config.date_lookups:
             return self._unreadable(video_id)
         self._asked += 1
+        self._clock.sleep(self._config.sleep_between_requests_s)  # yt-dlp's own pause spares the first request
         capture = Capture()
         try:
             with self._ydl(capture) as ydl:
@@ -61,11 +62,12 @@ class Prober:
 
     def notes(self, selection: Selection) -> tuple[str, ...]:
         """For people: which dates that the selection needed could not be found out, and why."""
-        if not self._unread or not (selection.dated or selection.latest or self._stopped):
+        bounded = self._asked >= self._config.date_lookups
+        if not self._unread or not (selection.dated or selection.latest or self._stopped or bounded):
             return ()
         count = len(self._unread)
         why = self._stopped.reason if self._stopped else "the page did not tell."
-        if self._asked >= self._config.date_lookups:
+        if bounded:
             why = f"only {self._config.date_lookups} pages are read one by one."
         return (f"{count} video{'s' if count > 1 else ''} included without a known date: {why}",)
 

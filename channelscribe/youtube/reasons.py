@@ -244,7 +244,7 @@ _TRANSPORT = (
     _rule(
         Blocked,
         "api_403",
-        r"Unable to download API page: HTTP Error 403",
+        r"Unable to download (?:API page|webpage): HTTP Error 403",
         f"YouTube refuses this address (HTTP 403): {_WALL}",
     ),
     _rule(Transient, "http_5xx", r"HTTP Error 5\d\d", "YouTube has trouble of its own (HTTP 5xx)."),

@@ -7,7 +7,7 @@ import ssl
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from channelscribe.core.errors import (
@@ -127,6 +127,7 @@ def test_a_cause_deep_below_is_found() -> None:
         assert classify(error).code == "disk"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300), st.lists(st.text(max_size=100), max_size=3))
 def test_any_text_becomes_one_classified_sentence(text: str, warnings: list[str]) -> None:
     error = classify(RuntimeError(text), warnings, now=NOW)

@@ -7,7 +7,7 @@ import traceback
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from channelscribe.core.errors import ChannelscribeError, EnvironmentFailure, Throttled, Transient, UsageError
@@ -193,11 +193,13 @@ def test_the_reset_follows_daylight_saving(now: str, reset: str) -> None:
     assert next_pacific_midnight(moment) == expected
 
 
+@settings(deadline=None)
 @given(st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC)))
 def test_the_reset_is_always_within_the_next_25_hours(moment: datetime) -> None:
     assert timedelta(0) < next_pacific_midnight(moment) - moment <= timedelta(hours=25)
 
 
+@settings(deadline=None)
 @given(
     st.binary(max_size=200) | st.sampled_from([b'{"error": []}', b'{"error": {"errors": 3}}', b"[1]", b"null", b"3"])
 )

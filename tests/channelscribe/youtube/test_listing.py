@@ -211,9 +211,17 @@ def test_pages_that_throttle_or_block_say_so(youtube: YouTubeEmulator, clock: Ju
     with pytest.raises(Throttled):
         listed(lister, f"@{PAGES}")
     youtube.faults.clear()
-    youtube.faults.add(r"/browse", "status", status=403, times=-1)
-    with pytest.raises(Blocked):
-        listed(lister, f"@{PAGES}")
+    for page in (r"/browse", r"/playlist\?"):
+        youtube.faults.add(page, "status", status=403, times=-1)
+        with pytest.raises(Blocked):
+            listed(lister, f"@{PAGES}")
+
+
+def test_looks_at_single_videos_are_bounded_and_noted(youtube: YouTubeEmulator, clock: JumpClock) -> None:
+    ids = [v.id for v in list(youtube.world.videos.values())[:6]]
+    listing = listed(make_lister(quick(date_lookups=2), clock), " ".join(ids))
+    assert {v.video_id for v in listing.videos} == set(ids)
+    assert youtube.requests(r"/watch\?") == 2 and "only 2 pages" in listing.notes[0]
 
 
 @pytest.mark.parametrize("way", WAYS)

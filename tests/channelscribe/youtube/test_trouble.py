@@ -184,10 +184,9 @@ def test_after_the_bot_wall_nobody_asks_any_more(
 
 
 def test_a_crawling_server_is_left_and_the_rest_fetched_anew(
-    youtube: YouTubeEmulator, tmp_path: Path, clock: JumpClock, monkeypatch: pytest.MonkeyPatch
+    youtube: YouTubeEmulator, tmp_path: Path, clock: JumpClock
 ) -> None:
-    monkeypatch.setattr("channelscribe.youtube.extract._SLOW_AFTER_S", 1.0)
-    config = quick(slowest_bytes_per_s=50_000.0)
+    config = quick(slowest_bytes_per_s=50_000.0, slow_after_s=1.0)
     video = titled(youtube, GOOD)
     youtube.faults.media(video.video_id, "slow", bytes_per_s=10_000)
     got = Downloader(config, Lane(config, clock), clock).download(video, tmp_path)
