@@ -24,7 +24,7 @@ from channelscribe.store.buffer import Buffer
 from channelscribe.store.parts import Stamps, TableFolder
 from channelscribe.store.reader import Reader
 from channelscribe.store.root import DataRoot
-from channelscribe.store.schema import TABLES, WHOLE_FINGERPRINTS
+from channelscribe.store.schema import OUTCOMES, TABLES, WHOLE_FINGERPRINTS, latest
 from channelscribe.store.tidy import tidy
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Archive:
         self._clock: Clock = clock or SystemClock()
         self._stamps = Stamps(self._clock)
         self._folders = {name: TableFolder(root, table, self._stamps) for name, table in TABLES.items()}
-        self._reader = Reader(self._folders)
+        self._reader = Reader(self._folders, self._clock)
         for folder in self._folders.values():
             folder.names()  # learns the newest stamp, so that this writer comes after it
         self._outcomes = Buffer(self._folders["outcomes"].write, flush_s)
@@ -132,7 +132,7 @@ class Archive:
         """Outcomes in the order in which they happened, of one run or of all."""
         where, params = ("WHERE run_id = $1", [clean_text(run_id)]) if run_id is not None else ("", [])
         self.flush()
-        return rows.records(Outcome, self._reader.view("outcomes", f'{where} ORDER BY "at"', params))
+        return rows.records(Outcome, self._reader.ask(f'{latest(OUTCOMES, where)} ORDER BY "at", stamp', params))
 
     def runs(self) -> list[Run]:
         return rows.records(Run, self._reader.view("runs", "ORDER BY started_at"))

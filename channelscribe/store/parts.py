@@ -1,7 +1,7 @@
 """The Parquet files of one table: their names, writing them, and telling sound ones from others.
 
-Below the archive. A part file is written once, whole, and never changed; its name carries the stamp of its newest row
-and a hint which key it is about, so that looking for one key opens few files.
+Below the archive. A part file is written once, whole, and never changed; its name carries a stamp newer than those of
+its rows and a hint which key it is about, so that looking for one key opens few files.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ class TableFolder:
 
     def write(self, rows: pa.Table, key: str | None = None, kind: str = "part") -> str:
         """Writes the rows as one new part, durably; `key` says that they are all about one thing."""
-        stamp = max(rows.column("stamp").to_pylist())
-        rel = f"{self.table.name}/{kind}-{stamp}-{hint(key)}.parquet"
+        # A stamp of its own, newer than those of the rows: no two files ever have one name.
+        rel = f"{self.table.name}/{kind}-{self.stamps.next()}-{hint(key)}.parquet"
         sink = io.BytesIO()
         pq.write_table(rows, sink, compression="zstd", write_page_checksum=True, row_group_size=20_000)
         self.root.write_bytes(rel, sink.getvalue())

@@ -16,12 +16,15 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from channelscribe.core.clock import Clock
 from channelscribe.core.errors import ChannelscribeError, EnvironmentFailure, UsageError
 from channelscribe.store.parts import Part, TableFolder
 from channelscribe.store.schema import VIEWS
 
 log = logging.getLogger(__name__)
 _TRIES = 20
+_FIRST_WAIT_S = 0.005
+_LONGEST_WAIT_S = 0.5
 _SETTINGS = (
     "SET TimeZone = 'UTC'",
     "SET memory_limit = '1GB'",  # the rest of the machine belongs to the model; more than this goes to the disk
@@ -35,8 +38,9 @@ _ASKERS_FAULT = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogE
 class Reader:
     """Thread-safe: every question has a connection of its own."""
 
-    def __init__(self, folders: Mapping[str, TableFolder]) -> None:
+    def __init__(self, folders: Mapping[str, TableFolder], clock: Clock) -> None:
         self._folders = folders
+        self._clock = clock
         self._lock = threading.Lock()
         self._database: duckdb.DuckDBPyConnection | None = None
 
@@ -49,7 +53,7 @@ class Reader:
         views = [name for name in VIEWS if re.search(rf"\b{name}\b", sql, re.IGNORECASE)]
         raw = [name for name in self._folders if re.search(rf"\braw_{name}\b", sql)]
         tables = dict.fromkeys([*(VIEWS[view][0] for view in views), *raw])
-        for _ in range(_TRIES):
+        for attempt in range(_TRIES):
             parts = {name: self._folders[name].parts(key) for name in tables}
             try:
                 return self._answer(sql, params, parts, views)
@@ -57,6 +61,8 @@ class Reader:
                 if not self._changed(parts):
                     raise _failure(error) from error
                 log.debug("Asking again, because a part vanished or was found damaged: %s", error)
+            # A compaction takes a moment to delete what it replaced.
+            self._clock.sleep(min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt))
         raise EnvironmentFailure("The tables change faster than they can be read; try again.", code="storage")
 
     def close(self) -> None:

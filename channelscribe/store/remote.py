@@ -12,6 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from channelscribe.store import files
 
 # An upload to these appears whole or not at all; elsewhere a hidden name and a rename do the same.
 _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "memory"})
-_BATCH = 64
+_DOWNLOADS = 8
 _STALE_COPY_S = 3600.0
 
 
@@ -66,11 +67,9 @@ class RemoteFolder:
     def fetch_parts(self, rels: Sequence[str]) -> list[Path]:
         """Local copies of files that never change under their name; what vanished meanwhile is left out."""
         missing = [rel for rel in rels if not (self.cache / rel).is_file()]
-        for start in range(0, len(missing), _BATCH):
-            batch = {self._key(rel): rel for rel in missing[start : start + _BATCH]}
-            with _plain_errors():
-                found = self._fs.cat(list(batch), recursive=False, on_error="return")
-            self._keep({batch[_match(key, batch)]: data for key, data in found.items()})
+        if missing:
+            with ThreadPoolExecutor(_DOWNLOADS) as pool:
+                list(pool.map(self._keep, missing))
         self._prune({rel.rsplit("/", 1)[0] for rel in rels}, set(rels))
         return [self.cache / rel for rel in rels if (self.cache / rel).is_file()]
 
@@ -135,13 +134,9 @@ class RemoteFolder:
         send(temporary)
         self._fs.mv(temporary, self._key(rel))
 
-    def _keep(self, found: dict[str, bytes | Exception]) -> None:
-        for rel, data in found.items():
-            if isinstance(data, bytes):
-                files.write_atomic(self.cache / rel, data)
-            elif not isinstance(data, FileNotFoundError):
-                with _plain_errors():
-                    raise data
+    def _keep(self, rel: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            files.write_atomic(self.cache / rel, self.read(rel))
 
     def _prune(self, folders: set[str], current: set[str]) -> None:
         for folder in folders:
@@ -170,10 +165,6 @@ def open_remote(url: str) -> RemoteFolder:
 
 def _protocols(fs: Any) -> tuple[str, ...]:
     return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
-
-
-def _match(key: str, wanted: dict[str, str]) -> str:
-    return key if key in wanted else next(k for k in wanted if k.lstrip("/") == key.lstrip("/"))
 
 
 @contextlib.contextmanager

@@ -169,11 +169,11 @@ RUNS = _table(
 TABLES: dict[str, Table] = {t.name: t for t in (VIDEOS, MEDIA, TRANSCRIPTS, UPLOADS, OUTCOMES, RUNS)}
 
 
-def _latest(table: Table) -> str:
+def latest(table: Table, where: str = "") -> str:
+    """SQL for the newest row of every key, with its stamp."""
     key = ", ".join(f'"{column}"' for column in table.key)
     return (
-        f"SELECT * EXCLUDE (stamp) FROM raw_{table.name} "
-        f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY stamp DESC) = 1"
+        f"SELECT * FROM raw_{table.name} {where} QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY stamp DESC) = 1"
     )
 
 
@@ -200,7 +200,9 @@ WHOLE_FINGERPRINTS = f"""
 """
 
 # View name -> (tables it reads, SQL). What `Archive.query` offers.
-VIEWS: dict[str, tuple[str, str]] = {t.name: (t.name, _latest(t)) for t in (VIDEOS, MEDIA, UPLOADS, OUTCOMES, RUNS)} | {
+VIEWS: dict[str, tuple[str, str]] = {
+    t.name: (t.name, f"SELECT * EXCLUDE (stamp) FROM ({latest(t)})") for t in (VIDEOS, MEDIA, UPLOADS, OUTCOMES, RUNS)
+} | {
     "segments": ("transcripts", f'SELECT * EXCLUDE (stamp) FROM ({_WHOLE_ROWS}) WHERE "index" >= 0'),
     "transcripts": (
         "transcripts",
