@@ -82,11 +82,11 @@ class FlatLister:
         pages = [page for tab, kind in _TABS if (page := self._tab(channel_id, tab, kind, selection, tell))]
         if not pages:
             self.resolve(source)  # tells a channel without videos from one that does not exist
-        listed = [(page, rough) for page in pages for rough in self._inside(page, selection, prober, ordered=True)]
+        listed = [rough for page in pages for rough in self._inside(page, selection, prober, ordered=True)]
         if selection.latest is not None and len(pages) > 1:  # one tab's order says nothing about another's
-            listed = [(page, replace(rough, video=_dated(rough.video, prober))) for page, rough in listed]
+            listed = [replace(rough, video=_dated(rough.video, prober)) for rough in listed]
         title = pages[0].channel_title if pages else ""
-        return self._finished([rough for _, rough in listed], selection, prober, channel_id, title, ordered=False)
+        return self._finished(listed, selection, prober, channel_id, title, ordered=False)
 
     def _tab(self, channel_id: str, tab: str, kind: VideoKind, selection: Selection, tell: Progress) -> _Page | None:
         try:
@@ -185,8 +185,6 @@ def _taken(
     begin = selection.begin if selection else None
     for entry in entries:
         video_id = str(entry.get("id") or "")
-        if (limit is not None and len(seen) >= limit) or too_old >= _OVERLAP:
-            return
         if not is_video_id(video_id) or video_id in seen:
             continue
         about = moment(entry.get("timestamp"))
@@ -195,6 +193,8 @@ def _taken(
         yield entry
         if tell is not None and len(seen) % 10 == 0:
             tell(len(seen))
+        if (limit is not None and len(seen) >= limit) or too_old >= _OVERLAP:
+            return  # before the next entry is asked for, which may be on a page of its own
 
 
 def _dated(video: Video, prober: Prober) -> Video:

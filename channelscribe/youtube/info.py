@@ -51,7 +51,7 @@ def enriched(video: Video, info: dict[str, Any], part: dict[str, Any]) -> Video:
         merged[name] = (old or new) if from_api else (new or old)
     if video.kind is VideoKind.UPLOAD and (kind := kind_of(info)) is not None:
         merged["kind"] = kind
-    if video.availability in {Availability.UNKNOWN, Availability.UPCOMING, Availability.LIVE_NOW}:
+    if found.availability is not Availability.UNKNOWN:
         merged["availability"] = found.availability
     merged["language"] = video.language or part.get("language") or found.language
     return replace(video, **merged)
