@@ -18,7 +18,7 @@ import typer
 from channelscribe.core.errors import ChannelscribeError, FailureClass
 
 DONE, SOME_FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
-_QUIET = ("httpx", "httpcore", "urllib3", "googleapiclient")
+_QUIET = ("httpx", "httpcore", "urllib3", "googleapiclient", "prefect")
 
 app = typer.Typer(
     name="channelscribe",
@@ -47,10 +47,10 @@ def options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(message)s")
-    if not debug:
-        for name in _QUIET:
-            logging.getLogger(name).setLevel(logging.ERROR)
+    shown = logging.StreamHandler()
+    shown.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    shown.addFilter(lambda record: debug or (record.levelno >= logging.WARNING and not record.name.startswith(_QUIET)))
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[shown])
 
 
 @app.command()
@@ -126,18 +126,20 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Runs one command; every error is one sentence on standard error, and with --json an object on standard output."""
+    command = typer.main.get_command(app)
     try:
-        return int(
-            typer.main.get_command(app)(args=list(arguments), prog_name="channelscribe", standalone_mode=False) or 0
-        )
+        code = int(command(args=list(arguments), prog_name="channelscribe", standalone_mode=False) or DONE)
     except KeyboardInterrupt:
-        return _tell(arguments, INTERRUPTED, "Interrupted; run the same command again to go on.", "interrupted", "")
+        code = INTERRUPTED
     except ChannelscribeError as error:
         return _classified(arguments, error)
     except Exception as error:
         if "--debug" in arguments:
             raise
         return _unclassified(arguments, error)
+    if code == INTERRUPTED:
+        return _tell(arguments, code, "Interrupted; run the same command again to go on.", "interrupted", "")
+    return code
 
 
 def _classified(arguments: Sequence[str], error: ChannelscribeError) -> int:

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
     from prefect.client.schemas.objects import State
 
+SEND_S = 5.0
+
 
 @dataclass(frozen=True)
 class SyncRequest:
@@ -140,7 +142,20 @@ def open_api(session: Session) -> Iterator[Server]:
     else:
         with open_server(home, free_port(), session.say) as (server, _):
             os.environ.update(client_settings(home, server.api_url))
-            yield server
+            try:
+                yield server
+            finally:
+                send_what_waits()
+
+
+def send_what_waits() -> None:
+    """Logs and events that Prefect still holds back, while their server is there to take them."""
+    if "prefect" in sys.modules:
+        from prefect.events.worker import EventsWorker
+        from prefect.logging.handlers import APILogHandler
+
+        APILogHandler().flush()
+        EventsWorker.drain_all(timeout=SEND_S)
 
 
 def run_flow(session: Session, request: SyncRequest, server: Server) -> State[Any]:
