@@ -33,14 +33,16 @@ class BatchRunner:
         self._whisper, self._decoder, self._profile = whisper, decoder, profile
         self._encoded: dict[Ticket, Tensor] = {}
 
-    def vote(self, job: Job, voters: Sequence[Ticket]) -> str:
-        """The language that the file's first windows find most probable together."""
-        encoded = self._encode(voters)
+    def vote(self, voters: Sequence[Ticket], most: int) -> str:
+        """The language that a file's first windows find most probable together; `most` windows are encoded at once."""
         total: dict[str, float] = defaultdict(float)
-        for odds in self._decoder.languages(encoded):
-            for language, probability in odds.items():
-                total[language] += probability
-        self._encoded |= {ticket: encoded[place] for place, ticket in enumerate(voters)}
+        for at in range(0, len(voters), most):
+            some = voters[at : at + most]
+            encoded = self._encode(some)
+            for odds in self._decoder.languages(encoded):
+                for language, probability in odds.items():
+                    total[language] += probability
+            self._encoded |= {ticket: encoded[place] for place, ticket in enumerate(some)}
         return max(sorted(total), key=lambda language: round(total[language], 4))
 
     def run(self, tickets: Sequence[Ticket]) -> BatchResult:

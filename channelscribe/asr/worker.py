@@ -134,7 +134,7 @@ class Worker:
             if self._language is not None:
                 job.language = self._language
             elif job.language is None:
-                job.language = runner.vote(job, self._pool.voters(job, tickets))
+                job.language = runner.vote(self._pool.voters(job, tickets), self._batch_size)
 
     def _run(self, runner: BatchRunner, tickets: Sequence[Ticket]) -> None:
         result = runner.run(tickets)
