@@ -88,7 +88,12 @@ def set_environment(stand_ins: Mapping[str, str]) -> None:
             del os.environ[name]
     os.environ.update(stand_ins)
     os.environ.update(
-        CHANNELSCRIBE_MODEL=str(CHECKPOINT), CHANNELSCRIBE_WINDOW_S=str(WINDOW_S), HF_HUB_OFFLINE="1", DO_NOT_TRACK="1"
+        CHANNELSCRIBE_MODEL=str(CHECKPOINT),
+        CHANNELSCRIBE_WINDOW_S=str(WINDOW_S),
+        YOUTUBE_SPACING_S="0",  # the stand-in needs no politeness
+        YOUTUBE_REQUEST_PAUSE_S="0",
+        HF_HUB_OFFLINE="1",
+        DO_NOT_TRACK="1",
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ class Lane:
         self._clock = clock or SystemClock()
         self._changed = threading.Condition()
         self._active = 0
+        self._queue: deque[object] = deque()
         self._resume_at = 0.0
         self._next_start = 0.0
         self._pauses = 0
@@ -56,15 +58,16 @@ class Lane:
 
     @contextmanager
     def enter(self, cancelled: Callable[[], bool] | None = None) -> Iterator[None]:
-        """Waits for a free place and the end of a pause. Raises the lane's own error once it is closed."""
-        while (wait_s := self._try_enter()) is not None:
-            if cancelled is not None and cancelled():
-                raise cancelled_error()
-            if wait_s > 0:
-                self._clock.sleep(min(wait_s, _TICK_S))
-            else:
-                with self._changed:
-                    self._changed.wait(_TICK_S)
+        """Waits in line for a free place and the end of a pause. Raises the lane's own error once it is closed."""
+        ticket = object()
+        with self._changed:
+            self._queue.append(ticket)
+        try:
+            self._wait_in_line(ticket, cancelled)
+        finally:
+            with self._changed:
+                self._queue.remove(ticket)
+                self._changed.notify_all()
         try:
             yield
         finally:
@@ -72,15 +75,25 @@ class Lane:
                 self._active -= 1
                 self._changed.notify_all()
 
-    def _try_enter(self) -> float | None:
-        """None: entered. Otherwise the seconds to wait, 0 while all places are taken."""
+    def _wait_in_line(self, ticket: object, cancelled: Callable[[], bool] | None) -> None:
+        while (wait_s := self._try_enter(ticket)) is not None:
+            if cancelled is not None and cancelled():
+                raise cancelled_error()
+            if wait_s > 0:
+                self._clock.sleep(min(wait_s, _TICK_S))
+            else:
+                with self._changed:
+                    self._changed.wait(_TICK_S)
+
+    def _try_enter(self, ticket: object) -> float | None:
+        """None: entered. Otherwise the seconds to wait, 0 while all places are taken or somebody came before."""
         with self._changed:
             self._raise_if_closed()
             now = self._clock.monotonic()
             wait_s = max(self._resume_at, self._next_start) - now
             if wait_s > 0:
                 return wait_s
-            if self._active >= self._config.max_downloads:
+            if self._active >= self._config.max_downloads or self._queue[0] is not ticket:
                 return 0.0
             self._active += 1
             self._next_start = now + self._config.spacing_s
@@ -137,6 +150,11 @@ class Lane:
     def _raise_if_closed(self) -> None:
         if (error := self._closed) is not None:
             raise type(error)(error.reason, code=error.code, retry_after=error.retry_after)
+
+    def waiting(self) -> int:
+        """How many threads stand in line."""
+        with self._changed:
+            return len(self._queue)
 
     def snapshot(self) -> LaneState:
         with self._changed:

@@ -70,6 +70,35 @@ def test_waiting_threads_go_on_when_the_pause_ends_and_not_before() -> None:
         thread.join(30)
 
 
+def test_the_line_is_served_in_the_order_of_arrival() -> None:
+    lane = Lane(quick(max_downloads=1))
+    served: list[int] = []
+    threads = []
+
+    def work(number: int) -> None:
+        with lane.enter():
+            served.append(number)
+
+    with lane.enter():
+        for number in range(6):
+            threads.append(threading.Thread(target=work, args=(number,), daemon=True))
+            threads[-1].start()
+            while lane.waiting() <= number:
+                time.sleep(0.005)
+    for thread in threads:
+        thread.join(30)
+    assert served == list(range(6))
+
+
+def test_who_gives_up_does_not_hold_up_the_line() -> None:
+    lane = Lane(quick(max_downloads=1))
+    with lane.enter(), pytest.raises(Transient), lane.enter(lambda: True):
+        raise AssertionError("a cancelled wait must not enter")
+    assert lane.waiting() == 0
+    with lane.enter():
+        assert lane.snapshot().active == 1
+
+
 def test_pauses_double_up_to_the_longest_and_then_the_lane_closes() -> None:
     clock = JumpClock()
     lane = Lane(quick(max_pauses=4), clock)
