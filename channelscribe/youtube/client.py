@@ -108,8 +108,10 @@ class ApiClient:
         except Exception as error:
             self._local.http = None  # a broken connection is not used again
             raise _unreachable(error) from error
-        if not isinstance(answer, dict):  # cut-off JSON comes back as plain text, without an exception
-            raise Transient("The answer of the YouTube Data API was cut off.", code="truncated")
+        if (
+            not isinstance(answer, dict) or "kind" not in answer
+        ):  # cut-off JSON comes back as plain text, without an exception
+            raise Transient("The answer of the YouTube Data API was incomplete.", code="truncated")
         return answer
 
     def _discovered(self) -> Any:

@@ -181,8 +181,11 @@ def test_without_an_uploads_list_the_tabs_are_read(youtube: YouTubeEmulator, clo
     assert len(september.videos) == 30
 
 
-def test_a_list_that_breaks_off_is_an_error_and_not_a_shorter_list(lister: Lister, youtube: YouTubeEmulator) -> None:
-    youtube.faults.add(r"pageToken=|/browse", "status", status=503, times=-1)
+@pytest.mark.parametrize("fault", [{"status": 503}, {"status": 200, "body": "{}"}, {"status": 200, "body": '{"a": '}])
+def test_a_list_that_breaks_off_is_an_error_and_not_a_shorter_list(
+    lister: Lister, youtube: YouTubeEmulator, fault: dict[str, object]
+) -> None:
+    youtube.faults.add(r"pageToken=|/browse", "status", times=-1, content_type="application/json", **fault)
     with pytest.raises(Transient):
         listed(lister, f"@{PAGES}")
 

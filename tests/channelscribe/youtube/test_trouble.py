@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import timedelta
 from pathlib import Path
 
@@ -145,6 +146,18 @@ def test_trouble_that_stays_is_classified(
     with pytest.raises(ChannelscribeError) as raised:
         Downloader(config, Lane(config, clock), clock).download(titled(youtube, GOOD), tmp_path)
     assert (type(raised.value), raised.value.code) == (kind, code), raised.value.reason
+
+
+def test_a_proxy_that_is_not_there_is_a_broken_connection(
+    downloader: Downloader, youtube: YouTubeEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        nobody = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, nobody)
+    with pytest.raises(Transient) as unreachable:
+        downloader.download(titled(youtube, GOOD), tmp_path)
+    assert unreachable.value.code == "network"
 
 
 def test_a_refused_address_is_extracted_again_twice(
