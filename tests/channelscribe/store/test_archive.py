@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import threading
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
@@ -274,7 +275,14 @@ def test_hostile_text_is_kept_or_cleaned(archive: Archive, text: str) -> None:
 
 
 def test_parameters_of_any_kind_are_kept_as_what_they_show(archive: Archive) -> None:
-    odd = {"when": NOON, "stage": Stage.UPLOAD, "nan": float("nan"), "many": {3}, 7: ("a", None, True), "big": 1 << 80}
+    odd: dict[Any, Any] = {
+        "when": NOON,
+        "stage": Stage.UPLOAD,
+        "nan": float("nan"),
+        "many": {3},
+        7: ("a", None, True),
+        "big": 1 << 80,
+    }
     archive.put_run(dataclasses.replace(a_run(), parameters=odd))
     assert archive.runs()[0].parameters == {
         "when": str(NOON),
@@ -305,8 +313,10 @@ def test_threads_write_and_read_at_once(archive: Archive, caplog: pytest.LogCapt
             failures.append(error)
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
-    [t.start() for t in threads]
-    [t.join() for t in threads]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert failures == []
     assert len(archive.videos()) == len(archive.outcomes()) == len(archive.transcript_fingerprints()) == 60
     assert not caplog.records

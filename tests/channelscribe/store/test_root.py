@@ -193,8 +193,10 @@ def test_a_lock_keeps_others_out(root: DataRoot) -> None:
                     inside -= 1
 
     threads = [threading.Thread(target=work) for _ in range(4)]
-    [t.start() for t in threads]
-    [t.join() for t in threads]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert most == 1
 
 

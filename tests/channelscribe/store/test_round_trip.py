@@ -34,7 +34,7 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {str: text, datetime: moments, floa
 def of_type(hint: Any) -> st.SearchStrategy[Any]:
     if get_origin(hint) is UnionType:
         return st.one_of(*(st.none() if each is type(None) else of_type(each) for each in get_args(hint)))
-    return BY_TYPE.get(hint) or st.sampled_from(list(hint))
+    return BY_TYPE[hint] if hint in BY_TYPE else st.sampled_from(list(hint))
 
 
 def made(kind: type[Made], **fixed: st.SearchStrategy[Any]) -> st.SearchStrategy[Made]:

@@ -106,13 +106,15 @@ def test_readers_beside_a_compaction_see_every_row(archive: Archive) -> None:
             failures.append(error)
 
     threads = [threading.Thread(target=read) for _ in range(2)]
-    [t.start() for t in threads]
+    for thread in threads:
+        thread.start()
     for n in range(5):
         archive.put_transcript(a_transcript(f"more{n}"), "run")
         archive.put_media(a_media("v7"))
         archive.tidy()
     stop.set()
-    [t.join() for t in threads]
+    for thread in threads:
+        thread.join()
     assert failures == []
     assert reads > 0
 
