@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar, Self
 
-from channelscribe.odin.client import OdinClient
-from channelscribe.odin.config import OdinConfig
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
 from blocks.resolving import Resolving
 from channelscribe.core.settings import Settings
+from channelscribe.odin.client import OdinClient
+from channelscribe.odin.config import OdinConfig
 
 
 class OdinCredentials(Resolving, Block):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from typing import ClassVar, Self
 
-from channelscribe.store.root import DataRoot
 from prefect.blocks.core import Block
 from pydantic import Field
 
 from blocks.resolving import Resolving
 from channelscribe.core.settings import Settings
+from channelscribe.store.root import DataRoot
 
 
 class ArchiveRoot(Resolving, Block):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from prefect import get_run_logger
+from pydantic import BaseModel
 
 from channelscribe.core.errors import ChannelscribeError
 from channelscribe.core.model import Run
@@ -41,7 +42,7 @@ class Account:
             name=name or "",
             source=redact(source),
             state="Running",
-            parameters=dict(parameters),
+            parameters={parameter: _recorded(value) for parameter, value in parameters.items()},
             versions={p: importlib.metadata.version(p) for p in _PACKAGES},
             started_at=scope.clock.now(),
         )
@@ -125,6 +126,13 @@ class Account:
             wall_s=report.wall_s,
             quota_units=int(self.listing.get("quota_units", 0)),
         )
+
+
+def _recorded(value: Any) -> Any:
+    """A parameter as the table keeps it: forms as plain values, no password of an address."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    return redact(value) if isinstance(value, str) else value
 
 
 def _reason(error: BaseException) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import date
 from typing import Any, Literal
 
-from channelscribe.youtube.listing import Selection
 from pydantic import BaseModel, ConfigDict, Field
 
 from channelscribe.core.errors import UsageError
+from channelscribe.youtube.listing import Selection
 
 _DATE = r"^$|^\d{4}-\d{2}-\d{2}$"
 

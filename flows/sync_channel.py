@@ -30,11 +30,12 @@ from flows.account import Account
 from flows.forms import SelectionForm, TranscriptionForm
 from tasks.discover import discover
 from tasks.ingest import ingest_video
-from tasks.report import show_progress, start_progress
+from tasks.report import Progress
 from tasks.scope import RunScope, open_scope
 
 MOST_THREADS = 64  # the pool's size; how many videos are in flight is the profile's decision
 LABEL_LENGTH = 80
+PROGRESS_S = 2.0
 POOL: Any = ThreadPoolTaskRunner(max_workers=MOST_THREADS)
 NO_SELECTION = SelectionForm()
 AS_CONFIGURED = TranscriptionForm()
@@ -118,20 +119,20 @@ def make_plan(scope: RunScope, video_ids: Sequence[str], retry_parked: bool) -> 
 def ingest_all(scope: RunScope, todo: Sequence[Video]) -> None:
     """Submits one task per video, as seats become free, and waits for all. A failing video never fails this."""
     seats = threading.Semaphore(scope.profile.videos_in_flight)
-    progress = start_progress(len(todo))
+    progress = Progress(len(todo))
     futures: list[PrefectFuture[str]] = []
     for video in todo:
-        seats.acquire()
+        while not seats.acquire(timeout=PROGRESS_S):
+            progress.show(futures)
         if scope.control.stopped():
             break
         future = ingest_video.submit(video.video_id, label(video))
         future.add_done_callback(lambda _: seats.release())
         futures.append(future)
-        show_progress(progress, max(0, len(futures) - scope.profile.videos_in_flight), len(todo))
-    for count, future in enumerate(futures, 1):
-        future.wait()
-        if count > len(todo) - scope.profile.videos_in_flight:
-            show_progress(progress, count, len(todo))
+    for future in futures:
+        while not future.state.is_final():
+            future.wait(timeout=PROGRESS_S)
+            progress.show(futures)
 
 
 def label(video: Video) -> str:

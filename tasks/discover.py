@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from channelscribe.youtube.listing import Selection
 from prefect import get_run_logger, task
 from prefect.cache_policies import INPUTS, RUN_ID
 
 from channelscribe import discover as library
 from channelscribe.core.model import Stage, Video
+from channelscribe.youtube.listing import Selection
 from tasks.retrying import DELAYS_S, JITTER, RETRIES, worth_another_try
 from tasks.scope import scope
 

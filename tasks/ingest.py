@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from channelscribe.asr.registry import expected_fingerprint
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.transactions import CommitMode, transaction
 
+from channelscribe.asr.registry import expected_fingerprint
 from tasks.scope import scope
 from tasks.steps import download, transcribe, upload, value
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from prefect import task
@@ -12,21 +13,26 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
 
 from channelscribe.report import RunReport, markdown, problem_rows
 
 
-def start_progress(total: int) -> UUID | None:
-    """A progress bar on the run's page; None when there is nothing to do."""
-    if not total:
-        return None
-    made = create_progress_artifact(0.0, key="videos-done", description=f"of {total} videos that need work")
-    return made if isinstance(made, UUID) else None
+class Progress:
+    """A progress bar on the run's page, over the videos that need work; told only when it has moved."""
 
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._shown = 0
+        described = f"of {total} videos that need work"
+        made = create_progress_artifact(0.0, key="videos-done", description=described) if total else None
+        self._artifact = made if isinstance(made, UUID) else None
 
-def show_progress(artifact: UUID | None, finished: int, total: int) -> None:
-    if artifact is not None:
-        update_progress_artifact(artifact, progress=100.0 * finished / max(total, 1))
+    def show(self, futures: Sequence[PrefectFuture[str]]) -> None:
+        finished = sum(future.state.is_final() for future in futures)
+        if self._artifact is not None and finished != self._shown:
+            self._shown = finished
+            update_progress_artifact(self._artifact, progress=100.0 * finished / self._total)
 
 
 @task(task_run_name="report", cache_policy=NO_CACHE, persist_result=False)

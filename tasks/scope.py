@@ -15,6 +15,10 @@ from dataclasses import dataclass, field
 
 from channelscribe.asr.engine import Engine
 from channelscribe.asr.registry import open_engine
+from channelscribe.attempts import Attempts, Control
+from channelscribe.core.clock import Clock, SystemClock
+from channelscribe.core.errors import ChannelscribeError
+from channelscribe.core.profile import TranscriptionProfile
 from channelscribe.odin.client import OdinClient
 from channelscribe.store.archive import Archive
 from channelscribe.store.root import DataRoot
@@ -22,11 +26,6 @@ from channelscribe.youtube.config import YouTubeConfig
 from channelscribe.youtube.download import AudioFormat, Downloader
 from channelscribe.youtube.lane import Lane
 from channelscribe.youtube.listing import Lister, make_lister
-
-from channelscribe.attempts import Attempts, Control
-from channelscribe.core.clock import Clock, SystemClock
-from channelscribe.core.errors import ChannelscribeError
-from channelscribe.core.profile import TranscriptionProfile
 
 _SCOPE: ContextVar[RunScope] = ContextVar("run_scope")
 _TASK_LOGGERS = ("prefect.task_runs", "prefect.flow_runs", "prefect.task_engine", "prefect.flow_engine")
