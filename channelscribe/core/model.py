@@ -70,7 +70,7 @@ class Video:
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """A downloaded file. `path` is relative to the data root, with forward slashes; `stem` is the name that all share."""
+    """A downloaded file. `path` is relative to the data root, with forward slashes; `stem` is the shared name."""
 
     video_id: str
     path: str
@@ -154,7 +154,7 @@ class Transcript:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A document in the knowledge base. `key` is its file name there; `chunks` is None where that cannot be verified."""
+    """A document in the knowledge base. `key` is its file name there; `chunks` is None where unverifiable."""
 
     video_id: str
     project_id: str
