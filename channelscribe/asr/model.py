@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from channelscribe.core.errors import ChannelscribeError, EnvironmentFailure
@@ -20,7 +18,7 @@ from channelscribe.core.profile import TranscriptionProfile
 
 _CONTENT = ("*.json", "*.safetensors", "*.txt", "*.model", "pytorch_model*.bin")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 _HUB_TIMEOUT_S = 20.0
 _lock = threading.Lock()
 _hashes: dict[tuple[str, int, int], str] = {}
@@ -97,12 +95,22 @@ def _check_whole(path: Path) -> None:
         raise broken(path.parent.name, f"{path.name} is damaged or cut short ({size} bytes)")
 
 
+def _check_json(path: Path) -> None:
+    """transformers goes on with defaults when it cannot read some of these."""
+    if path.suffix == ".json":
+        try:
+            json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise broken(path.parent.name, f"{path.name} cannot be read ({error})") from error
+
+
 def _hash(path: Path) -> str:
     stat = path.stat()
     key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns)
     with _lock:
         known = _hashes.get(key)
     if known is None:
+        _check_json(path)
         known = sha256_file(path)
         with _lock:
             _hashes[key] = known
@@ -139,7 +147,7 @@ def _hub_commit(name: str, revision: str) -> str:
         raise broken(
             name, f"the hub does not give revision {revision!r} of it to us ({type(error).__name__})"
         ) from error
-    except _network_errors() as error:
+    except Exception as error:
         raise unreachable(name, error) from error
     if not commit:
         raise broken(name, "the hub names no commit for it")
@@ -152,22 +160,3 @@ def unreachable(name: str, error: Exception) -> ChannelscribeError:
         f"({type(error).__name__}); connect once, or set CHANNELSCRIBE_MODEL to a model folder.",
         code="model_unreachable",
     )
-
-
-@lru_cache(maxsize=1)
-def _network_errors() -> tuple[type[Exception], ...]:
-    """What huggingface_hub lets through; it changed its HTTP library between versions."""
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
-    transport = _transport_errors(("httpx", "HTTPError"), ("requests", "RequestException"))
-    return (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError, *transport)
-
-
-def _transport_errors(*names: tuple[str, str]) -> Iterable[type[Exception]]:
-    import importlib
-
-    for module, name in names:
-        try:
-            yield getattr(importlib.import_module(module), name)
-        except ImportError:
-            continue
