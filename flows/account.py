@@ -19,9 +19,7 @@ from tasks.report import publish_report
 from tasks.scope import RunScope
 
 _PACKAGES = ("channelscribe", "prefect", "torch", "transformers", "yt-dlp", "av", "silero-vad", "pyarrow")
-_WORDS = (
-    "SELECT coalesce(sum(len(regexp_split_to_array(trim(text), '\\s+'))), 0) AS words FROM segments WHERE run_id = ?"
-)
+_WORDS = "SELECT coalesce(sum(word_count), 0) AS words FROM transcripts WHERE run_id = ?"
 
 
 @dataclass
@@ -99,6 +97,7 @@ class Account:
             run_id=s.run_id,
             now=s.clock.now(),
         )
+        finished = frozenset(v.video_id for v in again.done)
         return draw_up(
             run_id=s.run_id,
             source=self.run.source,
@@ -108,9 +107,17 @@ class Account:
             notes=[str(n) for n in self.listing.get("notes", ())],
             wall_s=s.clock.monotonic() - self.began_s,
             words=int(s.archive.query(_WORDS, (s.run_id,))["words"].iloc[0]),
-            finished=frozenset(v.video_id for v in again.done),
+            documents=self._documents(finished),
+            finished=finished,
             stopped_by=stopped_by,
         )
+
+    def _documents(self, finished: frozenset[str]) -> int:
+        if (odin := self.scope.odin) is None:
+            return 0
+        uploads = self.scope.archive.uploads().values()
+        ours = (u for u in uploads if u.project_id == odin.config.project_id and u.video_id in finished)
+        return sum(u.verified_at is not None for u in ours)
 
     def _final(self, report: RunReport) -> Run:
         return replace(
