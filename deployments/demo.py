@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +60,8 @@ def demo(data: str | None, *, keep: bool, as_json: bool) -> int:
         report(session, result)
         if keep:
             session.say(f"everything stays up: {stack.server.ui_url} (Ctrl-C ends it)")
-            watch(stack)
+            with suppress(KeyboardInterrupt):
+                watch(stack)
     return 1 if result.score.missing else 0
 
 
@@ -157,7 +158,7 @@ def _rows(result: DemoResult) -> list[tuple[str, str]]:
         ("not done (private, live: expected)", f"{run.failed} of {expected} expected"),
         ("minutes transcribed", f"{run.audio_s / 60:.1f}"),
         ("words", f"{run.words:,}"),
-        ("WER against the spoken text", "-" if score.wer is None else f"{score.wer:.1%}"),
+        ("WER of the small test model", "-" if score.wer is None else f"{score.wer:.1%}"),
         ("RTFx (sound per wall second)", f"{run.rtfx:.1f}"),
         ("documents verified in ODIN", f"{score.verified}"),
     ]

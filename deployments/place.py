@@ -30,7 +30,14 @@ class Server:
         return self.api_url.removesuffix("/api")
 
     def run_url(self, run_id: object) -> str:
-        return f"{self.ui_url}/runs/flow-run/{run_id}"
+        """The page of a run in the UI that this server prefers; without its prefix a link opens the old UI."""
+        try:
+            with _direct.open(f"{self.ui_url}/ui-settings", timeout=10) as reply:
+                settings: Mapping[str, object] = json.loads(reply.read(65536))
+            prefix = str(settings[f"{settings['default_ui']}_base_url"]).rstrip("/")
+        except (OSError, ValueError, KeyError, TypeError):
+            prefix = ""
+        return f"{self.ui_url}{prefix}/runs/flow-run/{run_id}"
 
 
 def absolute_data(data: str) -> str:

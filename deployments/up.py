@@ -5,6 +5,7 @@ Stands on `stack`; what it starts ends with it.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from channelscribe.core.clock import Clock, SystemClock
@@ -17,7 +18,7 @@ _LOOK_EVERY_S = 1.0
 
 
 def up(session: Session, port: int | None) -> None:
-    """Returns only by an error or by KeyboardInterrupt."""
+    """Ends by Ctrl-C, which is how it is meant to end, or by an error."""
     home = prefect_home(session.data)
     if (other := running_server(home)) is not None:
         raise EnvironmentFailure(
@@ -30,7 +31,9 @@ def up(session: Session, port: int | None) -> None:
         session.say(f"deployments: {', '.join(stack.deployments)}")
         session.say(f"data: {session.shown_data}   logs: {home / 'logs'}")
         session.say("Ctrl-C ends everything")
-        watch(stack)
+        with suppress(KeyboardInterrupt):
+            watch(stack)
+        session.say("ending worker and server")
 
 
 def watch(stack: Stack, clock: Clock | None = None) -> None:

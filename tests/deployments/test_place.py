@@ -46,7 +46,8 @@ class _Health(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(b"true" if self.path == "/api/health" else b"{}")
+        answers = {"/api/health": b"true", "/ui-settings": b'{"default_ui": "v2", "v2_base_url": "/v2"}'}
+        self.wfile.write(answers.get(self.path, b"{}"))
 
     def log_message(self, *_: object) -> None: ...
 
@@ -72,6 +73,11 @@ def test_a_server_is_found_while_it_answers_even_behind_a_proxy(
     assert not place.answers(api_url.removesuffix("/api"))
     place.withdraw(tmp_path)
     assert place.running_server(tmp_path) is None
+
+
+def test_the_address_of_a_run_opens_the_ui_that_the_server_prefers(api_url: str) -> None:
+    assert place.Server(api_url).run_url("x") == f"{api_url.removesuffix('/api')}/v2/runs/flow-run/x"
+    assert place.Server("http://127.0.0.1:9/api").run_url("x") == "http://127.0.0.1:9/runs/flow-run/x"
 
 
 @pytest.mark.parametrize(
