@@ -21,7 +21,7 @@ def publish(
 ) -> tuple[Upload, bool]:
     """The verified document and whether it had to be sent. Sent again only when its content changed."""
     key = odin.document_key(media.stem)
-    known = archive.uploads().get((client.config.project_id, key))
+    known = archive.upload_of(client.config.project_id, key)
     published = odin.publish(
         client,
         video=video,

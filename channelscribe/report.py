@@ -83,10 +83,14 @@ def draw_up(
     notes: Iterable[str],
     wall_s: float,
     words: int,
+    documents: int,
     finished: frozenset[str],
     stopped_by: str = "",
 ) -> RunReport:
-    """The report of a run from its plan and its `outcomes/`. `finished` are the ids whose whole chain stands."""
+    """The report of a run from its plan and its `outcomes/`. `finished` are the ids whose whole chain stands,
+
+    `documents` counts those of this run whose upload was proven (indexed, with chunks).
+    """
     last = _last_outcomes(outcomes)
     lines = [_line(video, last.get(video.video_id, []), finished) for video in plan.todo]
     lines += [_done_line(video, last.get(video.video_id, [])) for video in plan.done]
@@ -102,7 +106,7 @@ def draw_up(
         wall_s=wall_s,
         audio_s=sum(o.audio_s for o in fresh if o.stage is Stage.TRANSCRIBE),
         words=words,
-        documents=len({o.video_id for o in flat if o.stage is Stage.UPLOAD}),
+        documents=documents,
         stopped_by=stopped_by,
     )
 

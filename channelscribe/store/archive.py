@@ -128,6 +128,10 @@ class Archive:
         found = rows.records(Upload, self._reader.view("uploads"))
         return {(upload.project_id, upload.key): upload for upload in found}
 
+    def upload_of(self, project_id: str, key: str) -> Upload | None:
+        where, params = "WHERE project_id = $1 AND key = $2", [clean_text(project_id), clean_text(key)]
+        return next(iter(rows.records(Upload, self._reader.view("uploads", where, params))), None)
+
     def outcomes(self, run_id: str | None = None) -> list[Outcome]:
         """Outcomes in the order in which they happened, of one run or of all."""
         where, params = ("WHERE run_id = $1", [clean_text(run_id)]) if run_id is not None else ("", [])

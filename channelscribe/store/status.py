@@ -19,9 +19,9 @@ DONE, FAILED, PENDING = "done", "failed", "pending"
 class VideoStatus:
     """One video. `stage` is the last one reached; failure fields are of the last failure while it still stands.
 
-    `state` is `failed` when the last attempt failed and nothing was finished after it; `done` when the document was
-    verified in the knowledge base, or when the transcript is there and nothing was ever uploaded from this archive;
-    `pending` otherwise. `attempts` counts the attempts at the stage of the last attempt.
+    `state` is `failed` when the last attempt failed and nothing was finished after it; `done` when the document is
+    in the knowledge base, verified as far as that host can say, or when the transcript is there and nothing was ever
+    uploaded from this archive; `pending` otherwise. `attempts` counts the attempts at the stage of the last attempt.
     """
 
     video_id: str
@@ -87,7 +87,9 @@ _HEARD = """
     FROM transcripts GROUP BY video_id
 """
 _SENT = """
-    SELECT video_id, max(verified_at) AS verified_at FROM uploads WHERE verified_at IS NOT NULL GROUP BY video_id
+    SELECT video_id, max(coalesce(verified_at, sent_at, TIMESTAMPTZ 'epoch')) AS sent_at FROM uploads
+    WHERE verified_at IS NOT NULL OR status NOT IN ('queued', 'syncing', 'failed', 'timeout', 'deleting')
+    GROUP BY video_id
 """
 _FACTS = f"""
     WITH attempts AS ({_ATTEMPTS}), last AS (SELECT * FROM attempts WHERE place = 1),
@@ -96,9 +98,9 @@ _FACTS = f"""
          sends AS (SELECT (SELECT count(*) FROM uploads) + (SELECT count(*) FROM attempts WHERE stage = 'upload') AS n)
     SELECT e.video_id, coalesce(v.title, last.title) AS title, coalesce(v.channel_title, '') AS channel_title,
            v.published_at, coalesce(m.duration_s, v.duration_s) AS duration_s,
-           CASE WHEN sent.verified_at IS NOT NULL THEN 'uploaded' WHEN heard.video_id IS NOT NULL THEN 'transcribed'
+           CASE WHEN sent.sent_at IS NOT NULL THEN 'uploaded' WHEN heard.video_id IS NOT NULL THEN 'transcribed'
                 WHEN m.video_id IS NOT NULL THEN 'downloaded' ELSE 'discovered' END AS stage,
-           last.state = 'failed' AND NOT coalesce(sent.verified_at > last."at", false) AS broken,
+           last.state = 'failed' AND NOT coalesce(sent.sent_at > last."at", false) AS broken,
            sends.n = 0 AS never_sends, last.failure_class, last.code, last.reason, last.retry_after,
            CAST(coalesce(last.attempts, 0) AS BIGINT) AS attempts, last."at" AS last_at,
            coalesce(heard.language, m.language, v.language) AS language,

@@ -32,6 +32,7 @@ def a_report(stopped_by: str = "") -> RunReport:
         notes=["Listed without a key."],
         wall_s=10.0,
         words=42,
+        documents=2,
         finished=frozenset({fine.video_id, healed.video_id}),
         stopped_by=stopped_by,
     )
