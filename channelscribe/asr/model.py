@@ -147,7 +147,7 @@ def _hub_commit(name: str, revision: str) -> str:
         raise broken(
             name, f"the hub does not give revision {revision!r} of it to us ({type(error).__name__})"
         ) from error
-    except Exception as error:
+    except Exception as error:  # the hub client lets the errors of its HTTP library through
         raise unreachable(name, error) from error
     if not commit:
         raise broken(name, "the hub names no commit for it")

@@ -29,6 +29,7 @@ class Tiny:
     languages: tuple[str, ...] = ("en",)
     seed: int = 0
     width: int = 48
+    positions: int = 96
 
     def save(self, folder: Path) -> Path:
         from transformers import (
@@ -42,7 +43,7 @@ class Tiny:
         ids = {"decoder_start_token_id": 513, "eos_token_id": 512, "bos_token_id": 512, "pad_token_id": 512}
         config = WhisperConfig(
             vocab_size=2023, d_model=self.width, encoder_layers=1, decoder_layers=2, encoder_attention_heads=2,
-            decoder_attention_heads=2, encoder_ffn_dim=64, decoder_ffn_dim=64, max_target_positions=96,
+            decoder_attention_heads=2, encoder_ffn_dim=64, decoder_ffn_dim=64, max_target_positions=self.positions,
             max_source_positions=50 * self.seconds, suppress_tokens=None, begin_suppress_tokens=None, **ids,
         )  # fmt: skip
         model = WhisperForConditionalGeneration(config).eval()
@@ -51,7 +52,12 @@ class Tiny:
         langs = {f"<|{code}|>": 514 + place for place, code in enumerate(self.languages)}
         tongue = {"lang_to_id": langs, "task_to_id": {"transcribe": 517}} if langs else {}
         model.generation_config = GenerationConfig(
-            max_length=96, is_multilingual=bool(langs), max_initial_timestamp_index=50, **ids, **common, **tongue
+            max_length=self.positions,
+            is_multilingual=bool(langs),
+            max_initial_timestamp_index=50,
+            **ids,
+            **common,
+            **tongue,
         )
         model.save_pretrained(folder)
         WhisperFeatureExtractor(feature_size=80, chunk_length=self.seconds).save_pretrained(folder)

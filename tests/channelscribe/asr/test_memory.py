@@ -28,7 +28,7 @@ def rss_mib() -> float:
 
 @pytest.fixture(scope="module")
 def profile(tmp_path_factory: pytest.TempPathFactory) -> TranscriptionProfile:
-    folder = Tiny(seconds=10, width=16).save(tmp_path_factory.mktemp("tiny"))
+    folder = Tiny(seconds=10, width=16, positions=24).save(tmp_path_factory.mktemp("tiny"))
     return TranscriptionProfile(model=str(folder), window_s=10.0, temperatures=(0.0,), batch_size=32, pool_mib=16)
 
 
@@ -63,7 +63,7 @@ def test_hours_of_one_file(tmp_path: Path, profile: TranscriptionProfile) -> Non
 
 def test_two_hundred_files(tmp_path: Path, profile: TranscriptionProfile) -> None:
     path = tmp_path / "short.wav"
-    loop(path, Score(8, 12.0), 1)
+    loop(path, Score(8, 6.0), 1)
     with open_engine(profile) as engine, ThreadPoolExecutor(4) as pool:
 
         def some(first: int) -> float:
