@@ -1,0 +1,252 @@
+"""Judges a checkpoint on speech it never heard: `python -m tests.speech_model.evaluate [--model FOLDER] [--windows N]`.
+
+Word errors by voice, language, length, noise and codec; times of sentences; words made up in silence; plain `generate`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+from statistics import median
+
+import jiwer
+import numpy as np
+import torch
+from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+from tests.emulators.speech import Score, SpeechBank
+from tests.emulators.speech import compose as recite_bank
+from tests.speech_model import clips, effects
+from tests.speech_model.clips import Recipe, Shard
+from tests.speech_model.effects import Wave
+from tests.speech_model.sentences import plain
+from tests.speech_model.targets import Vocabulary
+from tests.speech_model.voices import RATE_HZ
+from tests.speech_model.windows import Segment, Window, next_clip, place
+
+CHECKPOINT = Path(__file__).parent / "checkpoint"
+SHORT_S, FULL_S = 8.0, 28.0
+JUDGE = Recipe(seed=90_001, count=2500, german=0.3, other_voices=0.6, held_out=True)
+BATCH = 6
+
+
+@dataclass(frozen=True)
+class Said:
+    """A stretch of text between two timestamps."""
+
+    text: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the model made of one window."""
+
+    said: tuple[Said, ...]
+    language: str
+    no_speech: float
+
+    @property
+    def text(self) -> str:
+        return " ".join(s.text for s in self.said)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the result."""
+
+    name: str
+    windows: int
+    words: int
+    wrong: int
+    start_error_s: float | None = None
+    end_error_s: float | None = None
+    language_right: float | None = None
+
+    @property
+    def wer(self) -> float:
+        return self.wrong / max(1, self.words)
+
+
+class Judge:
+    """A checkpoint, opened as anybody would."""
+
+    def __init__(self, folder: Path) -> None:
+        self.processor = WhisperProcessor.from_pretrained(folder)
+        self.model = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+        self.vocabulary = Vocabulary(self.processor)
+        self._languages: dict[str, int] = self.model.generation_config.lang_to_id
+
+    def hear(self, windows: Sequence[Window]) -> Iterator[Heard]:
+        for first in range(0, len(windows), BATCH):
+            yield from self._hear(windows[first : first + BATCH])
+
+    @torch.no_grad()
+    def _hear(self, windows: Sequence[Window]) -> list[Heard]:
+        waves = [w.wave for w in windows]
+        features = self.processor(waves, sampling_rate=RATE_HZ, return_tensors="pt").input_features
+        start = torch.full((len(windows), 1), self.vocabulary.start)
+        odds = self.model(input_features=features, decoder_input_ids=start).logits[:, 0].softmax(-1)
+        languages = list(self._languages)
+        best = odds[:, list(self._languages.values())].argmax(-1)
+        silent = odds[:, self.vocabulary.id("<|nospeech|>")]
+        spoken = [w.language if f"<|{w.language}|>" in languages else "en" for w in windows]
+        ids = self.model.generate(features, language=spoken, task="transcribe", return_timestamps=True)
+        rows = zip(ids.tolist(), best.tolist(), silent.tolist(), strict=True)
+        return [Heard(self._parted(row), languages[b].strip("<|>"), s) for row, b, s in rows]
+
+    def _parted(self, ids: list[int]) -> tuple[Said, ...]:
+        """Text between timestamps; text without an end lasts for no time."""
+        said, tokens, start_s = list[Said](), list[int](), 0.0
+        for token in [*ids, self.vocabulary.first_stamp]:
+            if token < self.vocabulary.end:
+                tokens.append(token)
+            elif token >= self.vocabulary.first_stamp:
+                at_s = (token - self.vocabulary.first_stamp) * 0.02
+                if tokens:
+                    said.append(Said(self.processor.tokenizer.decode(tokens).strip(), start_s, max(at_s, start_s)))
+                tokens, start_s = [], at_s
+        return tuple(said)
+
+
+def normal(text: str) -> str:
+    return " ".join(map(plain, text.split()))
+
+
+def count_errors(pairs: Iterable[tuple[str, str]]) -> tuple[int, int]:
+    """Words that were said, and how many were heard wrong, left out or made up."""
+    said, wrong = 0, 0
+    for reference, hypothesis in pairs:
+        if not reference:
+            wrong += len(hypothesis.split())
+            continue
+        found = jiwer.process_words(reference, hypothesis)
+        said += found.hits + found.substitutions + found.deletions
+        wrong += found.substitutions + found.deletions + found.insertions
+    return said, wrong
+
+
+def _time_errors(windows: Sequence[Window], heard: Sequence[Heard]) -> tuple[float | None, float | None]:
+    """Median distance of each sentence's start and end to the nearest heard one."""
+    starts, ends = list[float](), list[float]()
+    for window, result in zip(windows, heard, strict=True):
+        for segment in window.segments if result.said else ():
+            starts.append(min(abs(s.start_s - segment.start_s) for s in result.said))
+            ends.append(min(abs(s.end_s - segment.end_s) for s in result.said))
+    return (median(starts), median(ends)) if starts else (None, None)
+
+
+def judge(name: str, windows: Sequence[Window], by: Judge) -> Row:
+    heard = list(by.hear(windows))
+    truth = [normal(" ".join(s.text for s in w.segments)) for w in windows]
+    said, wrong = count_errors(zip(truth, (normal(h.text) for h in heard), strict=True))
+    right = sum(h.language == w.language for w, h in zip(windows, heard, strict=True)) / len(windows)
+    return Row(name, len(windows), said, wrong, *_time_errors(windows, heard), right)
+
+
+def from_bank(seconds: float, seed: int, voice: str) -> Window:
+    """The shipped bank's sentences by one voice."""
+    recording = recite_bank(Score(seed, seconds, voices=(voice,)), SpeechBank.load())
+    segments = tuple(Segment(s.text, s.voice, s.start_s, s.end_s, (), ()) for s in recording.sentences)
+    return Window(recording.pcm.astype(np.float32) / 32768, "en", segments)
+
+
+def from_shard(shard: Shard, seconds: float, r: Random, language: str) -> Window:
+    """Held-out sentences by one voice, with the pauses of a speaker."""
+    wave, segments = np.zeros(round(seconds * RATE_HZ), np.float32), list[Segment]()
+    clip, at_s = shard.draw(language, r), r.uniform(0.2, 0.8)
+    while at_s + len(clip.spoken.pcm) / RATE_HZ < seconds:
+        segments.append(place(wave, clip, at_s, 0.7))
+        at_s = segments[-1].end_s + r.uniform(0.3, 1.2)
+        clip = next_clip(shard, clip, r, turns=False)
+    return Window(wave, language, tuple(segments))
+
+
+SPOILERS: dict[str, Callable[[Wave, Random], Wave]] = {
+    "white noise 20 dB": lambda w, r: effects.add(w, np.random.default_rng(1).standard_normal(len(w), np.float32), 20),
+    "noise 15 dB": lambda w, r: effects.add(w, effects.noise(len(w), r), 15),
+    "tones 15 dB": lambda w, r: effects.add(w, effects.tones(len(w), r), 15),
+    "room 0.3 s": lambda w, r: effects.reverberate(w, r, 0.3),
+    "overload 6 dB": lambda w, r: effects.clip(w, 6),
+    **{f"codec {name}": lambda w, r, name=name: effects.through_codec(w, name) for name in effects.CODECS},  # type: ignore[misc]
+}
+
+
+def speech_rows(by: Judge, count: int, shard: Shard) -> Iterator[Row]:
+    voices = SpeechBank.load().voices
+    for seconds in (SHORT_S, FULL_S):
+        pooled: list[Window] = []
+        for voice in voices:
+            windows = [from_bank(seconds, 1000 + i, voice) for i in range(count)]
+            pooled += windows
+            if seconds == FULL_S:
+                yield judge(f"bank, {seconds:.0f} s, {voice}", windows, by)
+        yield judge(f"bank, {seconds:.0f} s, all voices", pooled, by)
+    for language in ("en", "de"):
+        for seconds in (SHORT_S, FULL_S):
+            r = Random(f"judge {language} {seconds}")
+            windows = [from_shard(shard, seconds, r, language) for _ in range(3 * count)]
+            yield judge(f"held-out {language}, {seconds:.0f} s, many voices", windows, by)
+
+
+def spoiled_rows(by: Judge, count: int) -> Iterator[Row]:
+    voices = SpeechBank.load().voices
+    clean = [from_bank(FULL_S, 2000 + i, voices[i % len(voices)]) for i in range(2 * count)]
+    yield judge("bank, 28 s, clean", clean, by)
+    for name, spoil in SPOILERS.items():
+        r = Random(name)
+        yield judge(name, [Window(spoil(w.wave, r), w.language, w.segments) for w in clean], by)
+
+
+def wordless_rows(by: Judge, count: int) -> Iterator[Row]:
+    """All words here are made up."""
+    samples = round(30 * RATE_HZ)
+    kinds: dict[str, Callable[[Random], Wave]] = {
+        "silence": lambda r: np.zeros(samples, np.float32),
+        "quiet hiss": lambda r: np.asarray(effects.noise(samples, r) * 10 ** r.uniform(-5, -3), np.float32),
+        "noise": lambda r: np.asarray(effects.noise(samples, r) * 0.05, np.float32),
+        "tones": lambda r: np.asarray(effects.tones(samples, r) * 0.1, np.float32),
+    }
+    for name, make in kinds.items():
+        r = Random(name)
+        windows = [Window(make(r), "en", ()) for _ in range(1 if name == "silence" else 2 * count)]
+        yield judge(f"no words: {name}", windows, by)
+
+
+def _shown(row: Row) -> str:
+    cells = [row.name, str(row.windows), str(row.words)]
+    cells.append(f"{row.wer:.1%}" if row.words else f"{row.wrong * 120 / row.windows:.0f} words an hour")
+    for value, form in ((row.start_error_s, ".2f"), (row.end_error_s, ".2f"), (row.language_right, ".0%")):
+        cells.append("" if value is None or not row.words else format(value, form))
+    return "| " + " | ".join(cells) + " |"
+
+
+def rows(by: Judge, count: int, shard: Shard) -> Iterator[Row]:
+    yield from speech_rows(by, count, shard)
+    yield from spoiled_rows(by, count)
+    yield from wordless_rows(by, count)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, default=CHECKPOINT)
+    parser.add_argument("--windows", type=int, default=6, help="windows of each voice")
+    parser.add_argument("--clips", type=Path, default=Path("~/.cache/channelscribe-speech").expanduser())
+    parser.add_argument("--out", type=Path, help="the rows as JSON, too")
+    given = parser.parse_args()
+    print(f"| speech | windows | words | wrong | start off by (s) | end off by (s) | language |\n|{'---|' * 7}")
+    made = []
+    for row in rows(Judge(given.model), given.windows, clips.load(JUDGE, 0, given.clips)):
+        made.append(row)
+        print(_shown(row), flush=True)
+    if given.out:
+        given.out.write_text(json.dumps([asdict(row) for row in made], indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

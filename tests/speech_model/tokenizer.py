@@ -1,0 +1,47 @@
+"""A Whisper processor for the closed vocabulary: byte-level BPE that has a token for every word, and 1,501 timestamps.
+
+Special tokens stand in the order of the published models.
+"""
+
+from __future__ import annotations
+
+import json
+from random import Random
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import WhisperFeatureExtractor, WhisperProcessor, WhisperTokenizer
+
+from tests.speech_model.sentences import LANGUAGES, sentence
+
+TEXT_TOKENS = 2000
+TIMESTAMPS = 1501
+END = "<|endoftext|>"
+SPECIAL = (
+    "<|startoftranscript|>",
+    *(f"<|{language}|>" for language in LANGUAGES),
+    *("<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>"),
+)
+
+
+def _bpe() -> dict[str, object]:
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    r = Random(0)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=TEXT_TOKENS, initial_alphabet=alphabet, show_progress=False)
+    bpe.train_from_iterator([" " + sentence(language, r) for language in LANGUAGES for _ in range(20_000)], trainer)
+    model: dict[str, object] = json.loads(bpe.to_str())["model"]
+    return model
+
+
+def build() -> WhisperProcessor:
+    model = _bpe()
+    merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in model["merges"]]  # type: ignore[attr-defined]
+    tokenizer = WhisperTokenizer(
+        vocab=model["vocab"], merges=merges, unk_token=END, bos_token=END, eos_token=END, language=None
+    )
+    tokenizer.add_special_tokens({"additional_special_tokens": list(SPECIAL)})
+    stamps = [AddedToken(f"<|{i * 0.02:.2f}|>", special=False, normalized=False) for i in range(TIMESTAMPS)]
+    tokenizer.add_tokens(stamps)
+    return WhisperProcessor(WhisperFeatureExtractor(feature_size=80), tokenizer)

@@ -1,0 +1,234 @@
+"""Trains the small Whisper: `python -m tests.speech_model.train --run FOLDER [--plan cpu|gpu|tiny]`, resumes by itself.
+
+Sound is spoken, mixed and spoiled while it trains; the same seed and plan give the same windows on any machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from random import Random
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from transformers import WhisperProcessor
+
+from tests.speech_model import clips, tokenizer
+from tests.speech_model.clips import Recipe, Shard
+from tests.speech_model.network import Listener
+from tests.speech_model.targets import IGNORED, Batch, Vocabulary, collate
+from tests.speech_model.windows import Style, compose
+
+GUIDED_HEADS = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides what is learned; resuming may change `steps` and nothing else."""
+
+    steps: int
+    seed: int = 1
+    seconds_per_batch: float = 90.0
+    learning_rate: float = 2e-3
+    warm_up: int = 150
+    settle: float = 0.35
+    clips_per_shard: int = 3000
+    steps_per_shard: int = 100
+    save_every: int = 100
+    workers: int = 1
+    style: Style = field(default_factory=Style)
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe(self.seed, self.clips_per_shard, self.style.german)
+
+
+PLANS = {
+    "tiny": Plan(4, seconds_per_batch=6.0, clips_per_shard=12, steps_per_shard=2, save_every=2, workers=0),
+    "cpu": Plan(2400, seconds_per_batch=42.0, warm_up=60),
+    "gpu": Plan(12_000, seconds_per_batch=960.0, learning_rate=1.5e-3, warm_up=400, workers=14, clips_per_shard=20_000),
+}
+
+
+def window_seconds(done: float, r: Random) -> float:
+    """Short windows first, whole ones more and more; always some of each."""
+    if done < 0.15 or r.random() > 0.3 + 0.6 * done:
+        return r.choice([5.0, 6.0, 7.0])
+    return r.choice([10.0, 15.0]) if r.random() > done else 30.0
+
+
+class Steps(Dataset[Batch]):
+    """The batch of any step, from the seed and the step's number alone."""
+
+    def __init__(self, plan: Plan, vocabulary: Vocabulary, folder: Path) -> None:
+        self._plan, self._vocabulary, self._folder = plan, vocabulary, folder
+        self._shard: tuple[int, Shard] | None = None
+
+    def __len__(self) -> int:
+        return self._plan.steps
+
+    def _shard_of(self, step: int) -> Shard:
+        number = step // self._plan.steps_per_shard
+        if self._shard is None or self._shard[0] != number:
+            self._shard = (number, clips.load(self._plan.recipe, number, self._folder))
+        return self._shard[1]
+
+    def __getitem__(self, step: int) -> Batch:
+        plan, r = self._plan, Random(f"step {self._plan.seed} {step}")
+        seconds = min(window_seconds(step / plan.steps, r), plan.seconds_per_batch)
+        windows = round(plan.seconds_per_batch / seconds)
+        shard = self._shard_of(step)
+        made = [compose(shard, seconds, r, plan.style) for _ in range(windows)]
+        return collate(self._vocabulary, made, r.randrange(0, 1501 - round(seconds * 50)), r)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What a step got wrong, each per token or frame."""
+
+    tokens: Tensor
+    words: Tensor
+    phonemes: Tensor
+    attention: Tensor
+    right: float
+
+    @property
+    def total(self) -> Tensor:
+        return self.tokens + 0.5 * self.words + 0.3 * self.phonemes + 0.2 * self.attention
+
+
+def _off_target(attentions: tuple[Tensor, ...], spans: Tensor, wanted: Tensor) -> Tensor:
+    """How little the guided heads look where a token sounds: in the first layer this token, above it the next."""
+    frames = torch.arange(attentions[0].shape[-1], device=spans.device)
+    inside = (frames >= spans[..., :1]) & (frames < spans[..., 1:])
+    asked = (spans[..., 1] > spans[..., 0]) & (wanted != IGNORED)
+    losses = []
+    for depth, attention in enumerate(attentions):
+        there, row = inside, attention[:, :GUIDED_HEADS].float()
+        chosen = asked
+        if depth == 0:
+            there, row, chosen = inside[:, :-1], row[:, :, 1:], asked[:, :-1]
+        mass = (row * there[:, None]).sum(-1).mean(1)
+        losses.append(-(mass[chosen] + 1e-4).log().sum() / chosen.sum().clamp(min=1))
+    return torch.stack(losses).mean()
+
+
+def losses(listener: Listener, batch: Batch) -> Losses:
+    with torch.autocast(batch.wave.device.type, torch.bfloat16):
+        heard, early = listener.encode(listener.log_mel(batch.wave), batch.offset)
+        logits, attentions = listener.decode(batch.given, heard)
+        words, phonemes = listener.word_head(heard), listener.phoneme_head(early)
+    logits = logits.float()
+    asked = batch.wanted != IGNORED
+    return Losses(
+        F.cross_entropy(logits.flatten(0, 1), batch.wanted.flatten(), ignore_index=IGNORED),
+        F.cross_entropy(words.float().flatten(0, 1), batch.word_frames.flatten()),
+        F.cross_entropy(phonemes.float().flatten(0, 1), batch.phoneme_frames.flatten()),
+        _off_target(attentions, batch.spans, batch.wanted),
+        float((logits.argmax(-1) == batch.wanted)[asked].float().mean()),
+    )
+
+
+def rate(plan: Plan, step: int) -> float:
+    """Rises, stays, and settles to nothing over the last part."""
+    left = (plan.steps - step) / (plan.steps * plan.settle)
+    return plan.learning_rate * min(1.0, (step + 1) / plan.warm_up, max(left, 0.01))
+
+
+class Trainer:
+    """One training run in a folder."""
+
+    def __init__(self, plan: Plan, folder: Path, device: str) -> None:
+        torch.manual_seed(plan.seed)
+        self.plan, self.folder, self.device = plan, folder, device
+        self.processor: WhisperProcessor = tokenizer.build()
+        self.vocabulary = Vocabulary(self.processor)
+        filters = torch.tensor(self.processor.feature_extractor.mel_filters)
+        self.listener = Listener(self.vocabulary, filters).to(device)
+        grown = [p for p in self.listener.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(grown, lr=plan.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+        self.step = 0
+        self._resume()
+
+    @property
+    def state_file(self) -> Path:
+        return self.folder / "state.pt"
+
+    def _resume(self) -> None:
+        if not self.state_file.exists():
+            return
+        state = torch.load(self.state_file, map_location=self.device, weights_only=True)
+        if {**json.loads(state["plan"]), "steps": 0} != {**asdict(self.plan), "steps": 0}:
+            raise SystemExit(f"{self.folder} holds a run of another plan: choose another folder")
+        self.listener.load_state_dict(state["listener"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+
+    def save(self) -> None:
+        state = {
+            "plan": json.dumps(asdict(self.plan)),
+            "step": self.step,
+            "listener": self.listener.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        part = self.state_file.with_suffix(".part")
+        torch.save(state, part)
+        part.replace(self.state_file)
+
+    def _batches(self) -> Iterator[Batch]:
+        steps = Steps(self.plan, self.vocabulary, self.folder / "clips")
+        todo = range(self.step, self.plan.steps)
+        loader = DataLoader(steps, batch_size=None, sampler=todo, num_workers=self.plan.workers)
+        for batch in loader:
+            moved = {k: v.to(self.device) for k, v in vars(batch).items() if isinstance(v, Tensor)}
+            yield replace(batch, **moved)
+
+    def learn(self, batch: Batch) -> Losses:
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate(self.plan, self.step)
+        found = losses(self.listener, batch)
+        self.optimizer.zero_grad()
+        found.total.backward()
+        nn.utils.clip_grad_norm_(self.listener.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        return found
+
+    def run(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        began, first = time.monotonic(), self.step
+        for batch in self._batches():
+            found = self.learn(batch)
+            if self.step % 10 == 0:
+                each_s = (time.monotonic() - began) / (self.step - first)
+                self._show(found, batch, each_s)
+            if self.step % self.plan.save_every == 0 or self.step == self.plan.steps:
+                self.save()
+
+    def _show(self, found: Losses, batch: Batch, each_s: float) -> None:
+        parts = "  ".join(f"{k} {float(v.detach()):.3f}" for k, v in vars(found).items() if isinstance(v, Tensor))
+        left_min = each_s * (self.plan.steps - self.step) / 60
+        size = f"{len(batch.wave)} x {batch.wave.shape[1] / 16_000:.0f} s"
+        head = f"step {self.step}/{self.plan.steps}  {size}"
+        print(f"{head}  {parts}  right {found.right:.3f}  {each_s:.2f} s a step, {left_min:.0f} min left", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="folder of this run; an interrupted run goes on")
+    parser.add_argument("--plan", choices=sorted(PLANS), default="gpu" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--steps", type=int, help="another length than the plan's")
+    given = parser.parse_args()
+    plan = PLANS[given.plan]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    Trainer(replace(plan, steps=given.steps or plan.steps), given.run, device).run()
+
+
+if __name__ == "__main__":
+    main()
