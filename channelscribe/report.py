@@ -175,11 +175,11 @@ def problem_rows(report: RunReport) -> list[dict[str, str]]:
     return [
         {
             "video": line.video.title,
+            "reason": line.reason,
             "state": str(line.fate),
             "step": line.stage,
             "class": line.failure_class,
             "code": line.code,
-            "reason": line.reason,
             "try again after": line.retry_after.isoformat(timespec="minutes") if line.retry_after else "",
             "link": line.video.url,
         }
