@@ -1,6 +1,7 @@
 # One verb per habit. Every verb makes its own environment (.venv) first; all it needs is Python 3.11 or newer.
 PYTHONS := python3 python3.13 python3.12 python3.11 python3.14 python
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 KEEP ?=
 export PYTHONUNBUFFERED := 1
 
@@ -10,7 +11,7 @@ else
 BIN := .venv/bin
 endif
 
-.PHONY: help env demo test lint types ui clean
+.PHONY: help env demo test lint types ui bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -38,6 +39,9 @@ types: env  ## strict type check
 
 ui: env  ## Prefect server, worker and UI on this machine
 	@$(BIN)/channelscribe up
+
+bench: env  ## throughput beside plain transformers; BENCH_ARGS=--json for machines
+	@$(BIN)/python -m benchmarks.throughput $(BENCH_ARGS)
 
 clean:  ## remove the environment, caches and demo data
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-data *.egg-info
