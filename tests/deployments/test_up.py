@@ -114,12 +114,15 @@ def test_a_dead_worker_is_named_with_its_log(up: Up, tmp_path: Path) -> None:
     until(lambda: not any(runs(pid) for pid in tree))
 
 
-def test_an_operators_schedule_survives_the_next_up(up: Up, tmp_path: Path) -> None:
+def test_a_schedule_that_an_operator_switches_on_plans_runs_and_survives_the_next_up(up: Up, tmp_path: Path) -> None:
     api = f"{up.url}/api"
     daily = next(d for d in ask(f"{api}/deployments/filter", {}) if d["name"] == "daily")
     schedule = daily["schedules"][0]["id"]
     changed = {"active": True, "parameters": {"source": "@somebody"}}
     ask(f"{api}/deployments/{daily['id']}/schedules/{schedule}", changed, "PATCH")
+    planned = {"deployments": {"id": {"any_": [daily["id"]]}}, "limit": 1}
+    until(lambda: bool(ask(f"{api}/flow_runs/filter", planned)), 120)
+    assert ask(f"{api}/flow_runs/filter", planned)[0]["parameters"]["source"] == "@somebody"
     up.process.terminate()
     assert up.process.wait(90) == 0
 
