@@ -181,9 +181,9 @@ class Trainer:
         torch.save(state, part)
         part.replace(self.state_file)
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self, until: int) -> Iterator[Batch]:
         steps = Steps(self.plan, self.vocabulary, self.folder / "clips")
-        todo = range(self.step, self.plan.steps)
+        todo = range(self.step, until)
         loader = DataLoader(steps, batch_size=None, sampler=todo, num_workers=self.plan.workers)
         for batch in loader:
             moved = {k: v.to(self.device) for k, v in vars(batch).items() if isinstance(v, Tensor)}
@@ -200,15 +200,17 @@ class Trainer:
         self.step += 1
         return found
 
-    def run(self) -> None:
+    def run(self, until: int | None = None) -> None:
+        """To the end of the plan, or to a step before it."""
+        until = min(until or self.plan.steps, self.plan.steps)
         self.folder.mkdir(parents=True, exist_ok=True)
         began, first = time.monotonic(), self.step
-        for batch in self._batches():
+        for batch in self._batches(until):
             found = self.learn(batch)
             if self.step % 10 == 0:
                 each_s = (time.monotonic() - began) / (self.step - first)
                 self._show(found, batch, each_s)
-            if self.step % self.plan.save_every == 0 or self.step == self.plan.steps:
+            if self.step % self.plan.save_every == 0 or self.step == until:
                 self.save()
 
     def _show(self, found: Losses, batch: Batch, each_s: float) -> None:

@@ -1,0 +1,73 @@
+"""The judge counts as jiwer counts, and reads timestamps as they are written."""
+
+from __future__ import annotations
+
+from random import Random
+
+import jiwer
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.speech_model.clips import Shard
+from tests.speech_model.evaluate import (
+    CHECKPOINT,
+    FULL_S,
+    SHORT_S,
+    SPOILERS,
+    Judge,
+    Row,
+    count_errors,
+    from_bank,
+    from_shard,
+    judge,
+    normal,
+)
+from tests.speech_model.windows import Window
+
+words = st.lists(st.sampled_from(["the", "raven", "guards", "a", "ring"]), min_size=1, max_size=12).map(" ".join)
+
+
+@given(st.lists(st.tuples(words, words | st.just("")), min_size=1, max_size=5))
+@settings(deadline=None, max_examples=60)
+def test_errors_are_counted_as_jiwer_counts(pairs: list[tuple[str, str]]) -> None:
+    said, wrong = count_errors(pairs)
+    expected = jiwer.wer([a for a, _ in pairs], [b for _, b in pairs])
+    assert said == sum(len(a.split()) for a, _ in pairs)
+    assert wrong / said == pytest.approx(expected)
+
+
+def test_words_in_silence_are_all_wrong() -> None:
+    assert count_errors([("", "the raven"), ("", "")]) == (0, 2)
+
+
+def test_case_and_stops_do_not_count() -> None:
+    assert normal("The Raven guards. Again.") == "the raven guards again"
+
+
+def test_a_row_without_words_is_no_division_by_zero() -> None:
+    assert Row("x", 1, 0, 3).wer == 3
+
+
+@pytest.mark.parametrize("seconds", [SHORT_S, FULL_S])
+def test_judged_windows_hold_what_they_say(shard: Shard, seconds: float) -> None:
+    for window in (from_bank(seconds, 1, "en-us"), from_shard(shard, seconds, Random(1), "de")):
+        assert window.duration_s == pytest.approx(seconds) and window.segments
+        assert all(0 < s.start_s < s.end_s <= seconds for s in window.segments)
+        assert {s.voice for s in window.segments} == {window.segments[0].voice}
+
+
+def test_spoiled_sound_keeps_its_length() -> None:
+    window = from_bank(SHORT_S, 1, "en-us")
+    for name, spoil in SPOILERS.items():
+        if not name.startswith("codec"):
+            assert spoil(window.wave, Random(1)).shape == window.wave.shape
+
+
+def test_the_shipped_checkpoint_understands_the_bank_and_is_quiet_in_silence() -> None:
+    by = Judge(CHECKPOINT)
+    spoken = judge("bank", [from_bank(SHORT_S, i, "en-us") for i in range(2)], by)
+    assert spoken.words > 8 and spoken.wer < 0.6
+    silent = judge("silence", [Window(np.zeros(30 * 16_000, np.float32), "en", ())], by)
+    assert silent.wrong == 0
