@@ -90,7 +90,12 @@ def _open_worker(home: Path, working_dir: Path, server: Server) -> Iterator[Chil
     worker = start_child("worker", command, home / "logs" / "worker.log", environment, working_dir)
     try:
         with get_client(sync_client=True) as client:
-            _wait(SystemClock(), WORKER_START_S, worker, lambda: _online(client.read_workers_for_work_pool(POOL)))
+            _wait(
+                SystemClock(),
+                WORKER_START_S,
+                worker,
+                lambda: _online(client.read_workers_for_work_pool(POOL, limit=10, offset=0)),
+            )
         yield worker
     finally:
         worker.stop()
