@@ -27,7 +27,7 @@ class Resolving:
         """The block saved under `name`, or None."""
         block: Any = cls  # every user of this mixin is a Block too
         try:
-            return cast(Self, block.load(name))
+            return cast(Self, block.load(name, _sync=True))  # a notebook's event loop would get a coroutine
         except ValueError:  # Prefect's answer for "no such block"
             return None
 

@@ -11,6 +11,7 @@ import re
 import tempfile
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import duckdb
@@ -30,8 +31,8 @@ _SETTINGS = (
     "SET memory_limit = '1GB'",  # the rest of the machine belongs to the model; more than this goes to the disk
     "SET enable_external_file_cache = false",
     "SET autoinstall_known_extensions = false",  # never asks the network
-    "SET enable_progress_bar = false",
 )
+_QUIET = "SET enable_progress_bar = false"
 _ASKERS_FAULT = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException, duckdb.InvalidInputException)
 
 
@@ -93,6 +94,8 @@ class Reader:
                 self._database = duckdb.connect(":memory:")
                 for setting in (*_SETTINGS, f"SET temp_directory = {_literal(tempfile.gettempdir())}"):
                     self._database.execute(setting)
+                with suppress(duckdb.InvalidInputException):  # a notebook without ipywidgets: no bar, and no say in it
+                    self._database.execute(_QUIET)
             return self._database.cursor()
 
     def _changed(self, parts: dict[str, list[Part]]) -> bool:

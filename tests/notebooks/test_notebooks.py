@@ -1,0 +1,100 @@
+"""Every notebook is committed without outputs; the first one is executed as a user would, against the stand-ins."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from tests.emulators.odin import OdinEmulator
+from tests.emulators.worlds import sources, tiny
+from tests.emulators.youtube import YouTubeEmulator
+from tests.flows.environment import clean
+from tests.flows.station import CHECKPOINT
+from tests.flows.tables import table
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+FIRST = next(p for p in NOTEBOOKS if p.name.startswith("01_"))
+# In a process of its own: the kernel inherits the environment, and Jupyter's event loop stays out of pytest's.
+EXECUTE = """
+import nbformat, sys
+from nbclient import NotebookClient
+book = nbformat.read(sys.argv[1], as_version=4)
+NotebookClient(book, timeout=500, resources={"metadata": {"path": sys.argv[2]}}).execute()
+nbformat.write(book, sys.argv[3])
+"""
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
+def test_a_committed_notebook_holds_no_outputs(path: Path) -> None:
+    book = nbformat.read(path, as_version=4)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert code
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+
+
+def execute(notebook: Path, folder: Path, environment: dict[str, str]) -> list[Any]:
+    """The code cells with what they put out."""
+    made = folder / "executed.ipynb"
+    done = subprocess.run(
+        [sys.executable, "-c", EXECUTE, str(notebook), str(folder), str(made)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=560,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return [cell for cell in nbformat.read(made, as_version=4).cells if cell.cell_type == "code"]
+
+
+def shown(cell: Any) -> str:
+    """Everything a cell printed or displayed."""
+    texts = [o.get("text", "") or o.get("data", {}).get("text/html", "") for o in cell.outputs]
+    return "".join(texts)
+
+
+def rows(cell: Any) -> int:
+    """How many rows the table under a cell has."""
+    body = re.search(r"<tbody>(.*?)</tbody>", shown(cell), re.S)
+    assert body, shown(cell)
+    return body[1].count("<tr>")
+
+
+@pytest.mark.prefect
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="the stand-ins serve POSIX tests")
+def test_the_first_channel_runs_by_the_environment_alone(tmp_path: Path) -> None:
+    """No server, no data root: the defaults of a person who only named a channel and a knowledge base."""
+    with YouTubeEmulator(tiny(3)) as youtube, OdinEmulator(processing_s=0.05) as odin:
+        environment = clean(
+            **youtube.environment(),
+            **odin.environment(),
+            CHANNELSCRIBE_SOURCE=sources(youtube.world)["channel"],
+            CHANNELSCRIBE_LATEST="2",
+            CHANNELSCRIBE_MODEL=str(CHECKPOINT),
+            CHANNELSCRIBE_WINDOW_S="8",
+            YOUTUBE_SPACING_S="0",
+            YOUTUBE_REQUEST_PAUSE_S="0",
+            HF_HUB_OFFLINE="1",
+            PREFECT_HOME=str(tmp_path / "prefect"),
+            IPYTHONDIR=str(tmp_path / "ipython"),
+            JUPYTER_CONFIG_DIR=str(tmp_path / "jupyter"),
+        )
+        first, run, standing, steps, segments, speech, runs, _ = execute(FIRST, tmp_path, environment)
+        newest = sorted(youtube.world.videos.values(), key=lambda v: v.published, reverse=True)[:2]
+        stored = {d.metadata["videoId"] for d in odin.documents.values()}
+    assert str(tmp_path / "data") in shown(first)
+    assert "Completed - 2 videos: 2 done." in shown(run)
+    assert "Traceback" not in shown(run)
+    assert [rows(standing), rows(speech), rows(runs)] == [2, 2, 1]
+    assert all(video.title in shown(standing) and video.title in shown(speech) for video in newest)
+    assert {f"<td>{step}</td>" in shown(steps) for step in ("discover", "download", "transcribe", "upload")} == {True}
+    transcripts = table(tmp_path / "data", "transcripts")
+    assert rows(segments) == min(15, int((transcripts["index"] >= 0).sum())) > 0
+    assert stored == {video.id for video in newest} == set(transcripts["video_id"])
