@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import json
 import os
-import select
 import signal
 import sys
 import tempfile
@@ -53,11 +52,18 @@ def _write_truth(youtube: YouTubeEmulator, path: Path) -> None:
 
 def _wait(stop: threading.Event, watch_stdin: bool) -> None:
     """Returns on SIGTERM, SIGINT, or when stdin ends."""
+    if watch_stdin:  # a thread, because Windows cannot wait for a pipe with select
+        threading.Thread(target=_until_stdin_ends, args=(stop,), daemon=True).start()
     while not stop.is_set():
-        if not watch_stdin:
-            stop.wait(_LOOK_S)
-        elif select.select([0], [], [], _LOOK_S)[0] and not os.read(0, 4096):
-            stop.set()
+        stop.wait(_LOOK_S)
+
+
+def _until_stdin_ends(stop: threading.Event) -> None:
+    try:
+        while os.read(0, 4096):
+            pass
+    finally:
+        stop.set()
 
 
 def _line(youtube: YouTubeEmulator, odin: OdinEmulator, truth: Path, control: str, with_key: bool) -> str:
