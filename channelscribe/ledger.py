@@ -74,13 +74,14 @@ def _finished(archive: Archive, profile: TranscriptionProfile, project_id: str |
     media = archive.media()
     if not media:
         return set()
-    fingerprints = archive.transcript_fingerprints()
+    transcribed = archive.transcribed()
     uploads = archive.uploads() if project_id is not None else {}
     finished = set()
     for video_id, item in media.items():
         fingerprint = expected_fingerprint(profile, item.sha256)
         sent = uploads.get((project_id, document_key(item.stem))) if project_id is not None else None
-        if fingerprint in fingerprints and (project_id is None or (sent and sent.fingerprint == fingerprint)):
+        uploaded = project_id is None or (sent and sent.fingerprint == fingerprint)
+        if uploaded and (fingerprint, video_id) in transcribed:
             finished.add(video_id)
     return finished
 

@@ -29,16 +29,21 @@ def transcribe(
     clock: Clock | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> tuple[Transcript, bool]:
-    """The transcript with this `fingerprint` and whether it had to be made. Files for people are made again if lost."""
-    transcript = archive.transcript(fingerprint)
+    """The transcript with this `fingerprint` and whether it had to be made. Files for people are made again if lost.
+
+    Of two videos with the very same sound the second takes over what was heard in the first.
+    """
+    own = archive.transcript(fingerprint, video.video_id)
+    transcript = own or archive.transcript(fingerprint)
     fresh = transcript is None
     if transcript is None:
         path = archive.root.fetch(media.path)
         _whole(video, media)
         made = engine.transcribe(path, video_id=video.video_id, media_sha256=media.sha256, cancelled=cancelled)
         transcript = replace(made, created_at=(clock or SystemClock()).now())
-    write_files(archive, video, media, transcript, overwrite=fresh)
-    if fresh:
+    transcript = replace(transcript, video_id=video.video_id)
+    write_files(archive, video, media, transcript, overwrite=own is None)
+    if own is None:
         archive.put_transcript(transcript, run_id)
     return transcript, fresh
 

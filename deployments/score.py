@@ -68,8 +68,8 @@ def score(archive: Archive, truth: list[Expected]) -> Score:
 
 def _texts(archive: Archive) -> dict[str, str]:
     found = {}
-    for fingerprint, video_id in archive.transcript_fingerprints().items():
-        if (transcript := archive.transcript(fingerprint)) is not None:
+    for fingerprint, video_id in archive.transcribed():
+        if (transcript := archive.transcript(fingerprint, video_id)) is not None:
             found[video_id] = transcript.text
     return found
 

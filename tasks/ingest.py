@@ -24,7 +24,7 @@ def ingest_video(video_id: str, title: str) -> str:
     with s.archive.root.lock(f"video-{video_id}"), transaction(commit_mode=CommitMode.EAGER):
         sha256 = value(download(video_id, title))
         fingerprint: str = expected_fingerprint(s.profile, sha256)
-        lost = not s.archive.has_transcript(fingerprint)
+        lost = not s.archive.has_transcript(fingerprint, video_id)
         transcribe.with_options(refresh_cache=lost)(video_id, title, fingerprint)
         if s.odin is not None:
             upload(video_id, title, fingerprint)

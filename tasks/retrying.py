@@ -27,7 +27,7 @@ def worth_another_try(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -
 
 
 def _by_fingerprint(_context: TaskRunContext, parameters: dict[str, Any]) -> str:
-    return f"transcript-{parameters['fingerprint']}"
+    return f"transcript-{parameters['fingerprint']}-{parameters['video_id']}"  # each video has files of its own
 
 
 BY_FINGERPRINT = CacheKeyFnPolicy(cache_key_fn=_by_fingerprint)

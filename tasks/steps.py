@@ -78,7 +78,7 @@ def upload(video_id: str, title: str, fingerprint: str) -> str:
     assert s.odin is not None, "a run without a knowledge base has no upload step"
     video = known_video(s, video_id, title)
     with s.uploads, s.attempts.attempt(video, Stage.UPLOAD) as note:
-        media, transcript = known_media(s, video_id), known_transcript(s, fingerprint)
+        media, transcript = known_media(s, video_id), known_transcript(s, fingerprint, video_id)
         document, sent = publish.publish(s.odin, s.archive, video, media, transcript, clock=s.clock)
         note.state = OutcomeState.DONE if sent else OutcomeState.SKIPPED
     return _result(document.key, sent)
@@ -95,7 +95,7 @@ def known_media(s: RunScope, video_id: str) -> Media:
     return media
 
 
-def known_transcript(s: RunScope, fingerprint: str) -> Transcript:
-    transcript = s.archive.transcript(fingerprint)
+def known_transcript(s: RunScope, fingerprint: str, video_id: str) -> Transcript:
+    transcript = s.archive.transcript(fingerprint, video_id)
     assert transcript is not None, f"transcript {fingerprint[:12]} is not whole although its step succeeded"
     return transcript

@@ -16,7 +16,7 @@ import filelock
 import pyarrow as pa
 
 from channelscribe.core.clock import Clock, SystemClock
-from channelscribe.core.errors import Transient
+from channelscribe.core.errors import ChannelscribeError, Transient
 from channelscribe.core.model import Media, Outcome, Run, Transcript, Upload, Video
 from channelscribe.core.text import clean_text
 from channelscribe.store import rows
@@ -24,7 +24,7 @@ from channelscribe.store.buffer import Buffer
 from channelscribe.store.parts import Stamps, TableFolder
 from channelscribe.store.reader import Reader
 from channelscribe.store.root import DataRoot
-from channelscribe.store.schema import OUTCOMES, TABLES, WHOLE_FINGERPRINTS, latest
+from channelscribe.store.schema import OUTCOMES, TABLES, WHOLE_TRANSCRIPTS, latest
 from channelscribe.store.tidy import tidy
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Archive:
         for folder in self._folders.values():
             folder.names()  # learns the newest stamp, so that this writer comes after it
         self._outcomes = Buffer(self._folders["outcomes"].write, flush_s)
-        weakref.finalize(self, self._outcomes.close)
+        self._at_exit = weakref.finalize(self, self._outcomes.close)
 
     def put_videos(self, videos: Sequence[Video]) -> None:
         latest = {video.video_id: video for video in videos}
@@ -82,6 +82,9 @@ class Archive:
         """Writes the outcomes that wait and lets go of everything; reading and writing open it again by themselves."""
         try:
             self._outcomes.close()
+        except ChannelscribeError:
+            self._at_exit.detach()  # told once, here; not again as a traceback when the process ends
+            raise
         finally:
             self._reader.close()
 
@@ -106,23 +109,28 @@ class Archive:
     def media_of(self, video_id: str) -> Media | None:
         return self._one(Media, "media", video_id)
 
-    def has_transcript(self, fingerprint: str) -> bool:
+    def has_transcript(self, fingerprint: str, video_id: str | None = None) -> bool:
         """True when a transcript of this fingerprint reads back whole."""
-        return self.transcript(fingerprint) is not None
+        return self.transcript(fingerprint, video_id) is not None
 
-    def transcript(self, fingerprint: str) -> Transcript | None:
-        """The transcript, or None when there is none or not the whole of it."""
+    def transcript(self, fingerprint: str, video_id: str | None = None) -> Transcript | None:
+        """The transcript, or None when there is none or not the whole of it; without `video_id` that of any video."""
         key = clean_text(fingerprint)
         sql = """
-            SELECT * FROM raw_transcripts WHERE fingerprint = $1
+            SELECT * FROM raw_transcripts WHERE fingerprint = $1 AND coalesce(video_id = $2, true)
             QUALIFY row_number() OVER (PARTITION BY stamp, "index" ORDER BY stamp) = 1 ORDER BY stamp DESC, "index"
         """
-        return rows.newest_whole(self._reader.ask(sql, [key], key))
+        own = None if video_id is None else clean_text(video_id)
+        return rows.newest_whole(self._reader.ask(sql, [key, own], key))
+
+    def transcribed(self) -> set[tuple[str, str]]:
+        """Fingerprint and video id of every whole transcript."""
+        found = self._reader.ask(WHOLE_TRANSCRIPTS)
+        return set(zip(found["fingerprint"].to_pylist(), found["video_id"].to_pylist(), strict=True))
 
     def transcript_fingerprints(self) -> dict[str, str]:
-        """Fingerprint -> video id of every whole transcript."""
-        found = self._reader.ask(WHOLE_FINGERPRINTS)
-        return dict(zip(found["fingerprint"].to_pylist(), found["video_id"].to_pylist(), strict=True))
+        """Fingerprint -> video id of every whole transcript; one video where several have the very same sound."""
+        return dict(sorted(self.transcribed()))
 
     def uploads(self) -> dict[tuple[str, str], Upload]:
         found = rows.records(Upload, self._reader.view("uploads"))

@@ -79,7 +79,7 @@ MEDIA = _table(
 )
 TRANSCRIPTS = _table(
     "transcripts",
-    "fingerprint index",
+    "fingerprint video_id index",
     video_id=_TEXT,
     fingerprint=_TEXT,
     index=_INT,
@@ -178,26 +178,24 @@ def latest(table: Table, where: str = "") -> str:
 
 
 # A transcript counts when every segment that its rows announce is there; the newest whole one of a fingerprint wins.
+# Videos with the very same sound share the fingerprint, and each has rows of its own.
 _WHOLE = """
-    SELECT fingerprint, max(stamp) AS stamp FROM (
-        SELECT fingerprint, stamp FROM raw_transcripts GROUP BY fingerprint, stamp
+    SELECT fingerprint, video_id, max(stamp) AS stamp FROM (
+        SELECT fingerprint, video_id, stamp FROM raw_transcripts GROUP BY fingerprint, video_id, stamp
         HAVING count(DISTINCT "index") FILTER ("index" >= 0) = max(segment_count)
            AND min(segment_count) = max(segment_count)
-    ) GROUP BY fingerprint
+    ) GROUP BY fingerprint, video_id
 """
 _WHOLE_ROWS = f"""
-    SELECT r.* FROM raw_transcripts r JOIN ({_WHOLE}) USING (fingerprint, stamp)
-    QUALIFY row_number() OVER (PARTITION BY fingerprint, "index") = 1
+    SELECT r.* FROM raw_transcripts r JOIN ({_WHOLE}) USING (fingerprint, video_id, stamp)
+    QUALIFY row_number() OVER (PARTITION BY fingerprint, video_id, "index") = 1
 """
 _PER_SEGMENT = (
-    *("fingerprint", "index", "start_s", "end_s", "text", "word_count", "speaker", "words"),
+    *("fingerprint", "video_id", "index", "start_s", "end_s", "text", "word_count", "speaker", "words"),
     *("avg_logprob", "no_speech_prob", "compression_ratio"),
 )
 _PER_TRANSCRIPT = [name for name in TRANSCRIPTS.schema.names if name not in _PER_SEGMENT]
-WHOLE_FINGERPRINTS = f"""
-    SELECT fingerprint, any_value(video_id) AS video_id
-    FROM raw_transcripts JOIN ({_WHOLE}) USING (fingerprint, stamp) GROUP BY fingerprint
-"""
+WHOLE_TRANSCRIPTS = f"SELECT fingerprint, video_id FROM ({_WHOLE})"
 
 # View name -> (tables it reads, SQL). What `Archive.query` offers.
 VIEWS: dict[str, tuple[str, str]] = {
@@ -207,10 +205,10 @@ VIEWS: dict[str, tuple[str, str]] = {
     "transcripts": (
         "transcripts",
         f"""
-        SELECT fingerprint, {", ".join(f"any_value({c}) AS {c}" for c in _PER_TRANSCRIPT)},
+        SELECT fingerprint, video_id, {", ".join(f"any_value({c}) AS {c}" for c in _PER_TRANSCRIPT)},
                CAST(sum(word_count) AS BIGINT) AS word_count,
                coalesce(string_agg(trim(text), ' ' ORDER BY "index") FILTER (trim(text) <> ''), '') AS text
-        FROM ({_WHOLE_ROWS}) GROUP BY fingerprint
+        FROM ({_WHOLE_ROWS}) GROUP BY fingerprint, video_id
         """,
     ),
 }

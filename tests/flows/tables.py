@@ -9,7 +9,7 @@ import pandas as pd
 KEYS = {
     "videos": ["video_id"],
     "media": ["video_id"],
-    "transcripts": ["fingerprint", "index"],
+    "transcripts": ["fingerprint", "video_id", "index"],
     "uploads": ["project_id", "key"],
     "outcomes": ["run_id", "video_id", "stage", "attempt", "at"],
     "runs": ["run_id"],

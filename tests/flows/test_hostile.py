@@ -20,10 +20,10 @@ PAGE = 6
 def test_hostile_titles_and_ids_are_only_names(make_station: MakeStation) -> None:
     station = make_station(worlds.hostile())
     station.youtube.lists.page_sizes = {"playlist": PAGE, "tab": PAGE}
-    good = {v.id: v for v in station.world.videos.values() if v.availability is Availability.OK}
-    done = station.sync(
-        "--tolerate-failures", source=f"@{next(iter(station.world.channels.values())).handle}", YOUTUBE_API_KEYS=""
-    )
+    owner = station.world.by_handle("Hostile.Titles_-1")
+    assert owner
+    good = {v.id: v for v in owner.videos if v.availability is Availability.OK}
+    done = station.sync("--tolerate-failures", source=f"@{owner.handle}", YOUTUBE_API_KEYS="")
     assert done.code == 0, done.err
     media = table(station.data, "media")
     assert set(media["video_id"]) == set(good)
@@ -40,7 +40,14 @@ def test_hostile_titles_and_ids_are_only_names(make_station: MakeStation) -> Non
         assert all(path.with_suffix(suffix).is_file() for suffix in (".json", ".txt", ".transcript.json"))
         sidecar = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         assert sidecar["videoId"] == row.video_id
-    keys = table(station.data, "uploads")["key"]
+        machine = json.loads(path.with_suffix(".transcript.json").read_text(encoding="utf-8"))
+        assert (machine["videoId"], machine["url"][-11:]) == (row.video_id, row.video_id)
+    # Only two recordings stand behind the twenty videos, yet each video is transcribed and recorded as itself.
+    assert media["sha256"].nunique() == 2
+    assert set(table(station.data, "transcripts")["video_id"]) == set(good)
+    uploads = table(station.data, "uploads")
+    assert set(uploads["video_id"]) == set(good)
+    keys = uploads["key"]
     assert keys.is_unique and set(keys) == set(station.odin.documents) and len(keys) == len(good)
     assert set(station.odin.base.stored.values()) == {1}
     assert {d.metadata["videoId"] for d in station.odin.documents.values()} == set(good)

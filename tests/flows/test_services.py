@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.emulators.odin.faults import ADD_FILE
@@ -35,19 +37,22 @@ def test_bad_weather_delays_and_loses_nothing(make_station: MakeStation) -> None
     """A refused key, 5xx and 403 of YouTube, cut and slow media, 429 and 5xx of ODIN: all heal within the run."""
     station = make_station(films(4))
     a, b, c, d = (station.named(f"Film {i}") for i in range(4))
-    weather = station.youtube.faults
-    weather.media(a, "cut", after_bytes=20_000)
-    weather.media(b, "slow", bytes_per_s=50_000)
-    weather.media(c, "status", status=403)
-    weather.media(d, "reset")
-    weather.add(r"/youtubei/v1/player", "status", status=503)
-    weather.add(r"/watch\?", "status", status=502, times=2)
-    station.odin.faults.throttle("2", path=ADD_FILE)
-    station.odin.faults.add(path=ADD_FILE, status=500, skip=1)
-    station.odin.faults.add(path=ADD_FILE, cut="after", skip=1)
+    youtube, odin = station.youtube.faults, station.odin.faults
+    weather: list[Any] = [
+        youtube.media(a, "cut", after_bytes=20_000),
+        youtube.media(b, "slow", bytes_per_s=50_000),
+        youtube.media(c, "status", status=403),
+        youtube.media(d, "reset"),
+        youtube.add(r"/youtubei/v1/player", "status", status=503),
+        youtube.add(r"/watch\?", "status", status=502, times=2),
+        odin.throttle("2", path=ADD_FILE),
+        odin.add(path=ADD_FILE, status=500, skip=1),
+        odin.add(path=ADD_FILE, cut="after", skip=1),
+    ]
 
     done = station.sync(YOUTUBE_API_KEYS="A-KEY-NOBODY-KNOWS-00000000000000000000")
     assert done.code == 0, done.err
+    assert [fault for fault in weather if fault.times] == [], "some of the weather never came"
     assert (done.json["videos"], done.json["done"], done.json["documents"]) == (4, 4, 4)
     assert set(station.odin.base.stored.values()) == {1}
     assert len(set(table(station.data, "transcripts")["video_id"])) == 4
