@@ -22,6 +22,7 @@ POOL = "channelscribe-gpu"
 SERVER_START_S = 180.0
 WORKER_START_S = 120.0
 _PREFECT = (sys.executable, "-m", "prefect")
+_WORKER = (sys.executable, "-m", "deployments.worker")
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def _register(working_dir: Path) -> list[str]:
 def _open_worker(home: Path, working_dir: Path, server: Server) -> Iterator[Child]:
     from prefect.client.orchestration import get_client
 
-    command = (*_PREFECT, "worker", "start", "--pool", POOL, "--type", "process", "--limit", "1", "--name", "worker-1")
+    command = (*_WORKER, "start", "--pool", POOL, "--type", "process", "--limit", "1", "--name", "worker-1")
     environment = client_settings(home, server.api_url)
     worker = start_child("worker", command, home / "logs" / "worker.log", environment, working_dir)
     try:

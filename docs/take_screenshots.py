@@ -15,6 +15,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,24 @@ from selenium.webdriver.common.by import By  # type: ignore[import-not-found,unu
 
 log = logging.getLogger("take_screenshots")
 FOLDER = Path(__file__).with_name("screenshots")
-WIDTH = 1360
-_SETTLE_S, _LONGEST_S = 2.0, 90.0
+WIDTH = 1280
+LIGHT = {"name": "prefers-color-scheme", "value": "light"}
+_SETTLE_S, _LONGEST_S = 4.0, 90.0
+
+
+def as_it_is(_: Any) -> None:
+    """Nothing to prepare."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture: the page, a text that it shows when it is ready, the window's height, a last touch."""
+
+    name: str
+    path: str
+    shows: str
+    height: int
+    prepare: Callable[[Any], None] = as_it_is
 
 
 def ask(ui: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -42,6 +59,7 @@ def browser() -> Iterator[Any]:
         options.add_argument(argument)
     options.binary_location = shutil.which("chromium") or ""
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver") or ""))
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [LIGHT]})
     try:
         yield driver
     finally:
@@ -65,18 +83,25 @@ def artifact(ui: str, run_id: str, key: str) -> str:
     return str(ask(ui, "/artifacts/filter", wanted)[0]["id"])
 
 
+def fill_form(driver: Any) -> None:
+    """Types a channel where the form asks for one."""
+    driver.find_elements(By.TAG_NAME, "textarea")[0].send_keys("@NorthernAges")
+
+
 def take(ui: str, run_id: str, folder: Path) -> None:
     run = ask(ui, f"/flow_runs/{run_id}")
-    pages: Sequence[tuple[str, str, str, int]] = (
-        ("run-page", f"/v2/runs/flow-run/{run_id}", run["name"], 900),
-        ("run-summary", f"/v2/artifacts/artifact/{artifact(ui, run_id, 'run-summary')}", "What next", 1100),
-        ("not-done", f"/v2/artifacts/artifact/{artifact(ui, run_id, 'not-done')}", "reason", 620),
-        ("form", f"/v2/deployments/deployment/{run['deployment_id']}/run", "source", 1500),
+    shots: Sequence[Shot] = (
+        # The old UI's timeline folds the steps of a video into one bar that can be read.
+        Shot("run-page", f"/runs/flow-run/{run_id}", run["name"], 1020),
+        Shot("run-summary", f"/v2/artifacts/artifact/{artifact(ui, run_id, 'run-summary')}", "What next", 1440),
+        Shot("not-done", f"/v2/artifacts/artifact/{artifact(ui, run_id, 'not-done')}", "reason", 560),
+        Shot("form", f"/v2/deployments/deployment/{run['deployment_id']}/run", "source", 1240, fill_form),
     )
     with browser() as driver:
-        for name, path, shows, height in pages:
-            open_page(driver, ui + path, shows, height)
-            file = folder / f"{name}.png"
+        for shot in shots:
+            open_page(driver, ui + shot.path, shot.shows, shot.height)
+            shot.prepare(driver)
+            file = folder / f"{shot.name}.png"
             driver.save_screenshot(str(file))
             log.info("%s: %d kB", file, file.stat().st_size // 1000)
 

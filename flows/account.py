@@ -11,7 +11,7 @@ from prefect import get_run_logger
 from pydantic import BaseModel
 
 from channelscribe.core.errors import ChannelscribeError
-from channelscribe.core.model import Run
+from channelscribe.core.model import OutcomeState, Run
 from channelscribe.core.redact import redact
 from channelscribe.ledger import Plan, plan
 from channelscribe.report import Fate, RunReport, draw_up
@@ -29,12 +29,15 @@ class Account:
     scope: RunScope
     run: Run
     began_s: float
+    earlier_s: float = 0.0
     listing: Mapping[str, Any] = field(default_factory=dict)
     work: Plan = field(default_factory=lambda: Plan((), (), (), frozenset()))
 
     @classmethod
     def begin(cls, scope: RunScope, source: str, name: str | None, parameters: Mapping[str, Any]) -> Account:
-        """Writes the run as Running, so that a killed one is seen too."""
+        """Writes the run as Running, so that a killed one is seen too. A Retry goes on with the run's first account."""
+        earlier = next((run for run in scope.archive.runs() if run.run_id == scope.run_id), None)
+        earlier_s = _spent_s(scope, earlier) if earlier else 0.0
         run = Run(
             run_id=scope.run_id,
             name=name or "",
@@ -42,10 +45,11 @@ class Account:
             state="Running",
             parameters={parameter: _recorded(value) for parameter, value in parameters.items()},
             versions={p: importlib.metadata.version(p) for p in _PACKAGES},
-            started_at=scope.clock.now(),
+            started_at=earlier.started_at if earlier else scope.clock.now(),
+            wall_s=earlier_s,
         )
         scope.archive.put_run(run)
-        return cls(scope, run, scope.clock.monotonic())
+        return cls(scope, run, scope.clock.monotonic(), earlier_s)
 
     @property
     def video_ids(self) -> list[str]:
@@ -97,22 +101,25 @@ class Account:
             run_id=s.run_id,
             now=s.clock.now(),
         )
+        outcomes = s.archive.outcomes(s.run_id)
         finished = frozenset(v.video_id for v in again.done)
+        before = {v.video_id for v in work.done} & {o.video_id for o in outcomes if o.state is OutcomeState.DONE}
         return draw_up(
             run_id=s.run_id,
             source=self.run.source,
             channel_title=str(self.listing.get("channel_title") or ""),
             plan=work,
-            outcomes=s.archive.outcomes(s.run_id),
+            outcomes=outcomes,
             notes=[str(n) for n in self.listing.get("notes", ())],
-            wall_s=s.clock.monotonic() - self.began_s,
+            wall_s=self.earlier_s + s.clock.monotonic() - self.began_s,
             words=int(s.archive.query(_WORDS, (s.run_id,))["words"].iloc[0]),
-            documents=self._documents(finished),
+            documents=self._documents(finished | before),
             finished=finished,
             stopped_by=stopped_by,
         )
 
     def _documents(self, finished: frozenset[str]) -> int:
+        """Documents verified for these videos, which this run finished, now or before a Retry."""
         if (odin := self.scope.odin) is None:
             return 0
         uploads = self.scope.archive.uploads().values()
@@ -133,6 +140,14 @@ class Account:
             wall_s=report.wall_s,
             quota_units=int(self.listing.get("quota_units", 0)),
         )
+
+
+def _spent_s(scope: RunScope, earlier: Run) -> float:
+    """What earlier attempts of a run took; of a killed one, until the last thing that it recorded."""
+    moments = [o.at for o in scope.archive.outcomes(earlier.run_id) if o.at is not None]
+    if earlier.wall_s or earlier.started_at is None or not moments:
+        return earlier.wall_s
+    return max(0.0, (max(moments) - earlier.started_at).total_seconds())
 
 
 def _recorded(value: Any) -> Any:

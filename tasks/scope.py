@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from channelscribe.asr.engine import Engine
 from channelscribe.asr.registry import open_engine
-from channelscribe.attempts import Attempts, Control
+from channelscribe.attempts import Attempts, Cancelled, Control
 from channelscribe.core.clock import Clock, SystemClock
 from channelscribe.core.errors import ChannelscribeError
 from channelscribe.core.profile import TranscriptionProfile
@@ -70,6 +70,7 @@ def open_scope(
     """Opens everything a run needs and publishes it. The model itself loads at the first window, not here."""
     clock = clock or SystemClock()
     with ExitStack() as stack:
+        stack.enter_context(_short_tracebacks())  # outermost: on the way out the last steps still end
         archive = stack.enter_context(Archive(root, clock))
         control = Control()
         engine = stack.enter_context(open_engine(profile))
@@ -89,15 +90,14 @@ def open_scope(
         token = _SCOPE.set(opened)
         stack.callback(_SCOPE.reset, token)
         stack.callback(control.stop)  # first of all on the way out: threads that still wait must not hold the run
-        stack.enter_context(_short_tracebacks())
         yield opened
 
 
 class _WithoutTraceback(logging.Filter):
-    """A classified failure is told in its one sentence; its traceback would only bury it."""
+    """A classified failure or a stop is told in its one sentence; its traceback would only bury it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.exc_info and isinstance(record.exc_info[1], ChannelscribeError):
+        if record.exc_info and isinstance(record.exc_info[1], (ChannelscribeError, Cancelled)):
             record.exc_info = None
         return True
 

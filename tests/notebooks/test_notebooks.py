@@ -31,9 +31,13 @@ nbformat.write(book, sys.argv[3])
 """
 
 
+def read(path: Path) -> Any:
+    return nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)  # type: ignore[no-untyped-call]
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
 def test_a_committed_notebook_holds_no_outputs(path: Path) -> None:
-    book = nbformat.read(path, as_version=4)
+    book = read(path)
     code = [cell for cell in book.cells if cell.cell_type == "code"]
     assert code
     assert all(not cell.outputs and cell.execution_count is None for cell in code)
@@ -50,7 +54,7 @@ def execute(notebook: Path, folder: Path, environment: dict[str, str]) -> list[A
         timeout=560,
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    return [cell for cell in nbformat.read(made, as_version=4).cells if cell.cell_type == "code"]
+    return [cell for cell in read(made).cells if cell.cell_type == "code"]
 
 
 def shown(cell: Any) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.deployments.worker.api import Row
 from tests.deployments.worker.channels import CONFIGURED
 from tests.deployments.worker.installation import Installation
 from tests.flows.environment import clean
@@ -66,7 +67,10 @@ def test_no_secret_lies_in_plain_sight_of_the_server(site: Installation) -> None
 
 
 def test_a_deployment_run_takes_the_block_as_it_was_edited(site: Installation, tmp_path: Path) -> None:
-    edited = {"channelscribe-data-root": {"url": str(tmp_path / "elsewhere")}, "transcription-profile": {"window_s": 6}}
+    edited: dict[str, Row] = {
+        "channelscribe-data-root": {"url": str(tmp_path / "elsewhere")},
+        "transcription-profile": {"window_s": 6},
+    }
     before = {slug: site.api.blocks()[slug]["data"] for slug in edited}
     try:
         for slug, data in edited.items():

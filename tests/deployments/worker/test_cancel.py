@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from tests.deployments.worker.api import wait_for
+from tests.deployments.worker.api import Row, wait_for
 from tests.deployments.worker.channels import CANCELLED, TERMINATED
 from tests.deployments.worker.installation import Installation
 from tests.flows.tables import table
@@ -45,6 +45,15 @@ def assert_finished_once(site: Installation, handle: str) -> None:
     assert site.documents(handle) == {v.id: 1 for v in site.films(handle)}
 
 
+def retried(site: Installation, run_id: str) -> Row:
+    """Flow and worker both report a crash, seconds apart; the later report may undo a Retry, so one presses again."""
+    for _ in range(3):
+        site.api.press_retry(run_id, force=False)
+        if (run := site.api.ended(run_id))["state_type"] != "CRASHED":
+            break
+    return run
+
+
 def test_a_cancelled_run_ends_soon_and_the_next_one_completes_it(site: Installation, tmp_path: Path) -> None:
     run_id = start_with_a_slow_film(site, CANCELLED, tmp_path)
     quick = site.films(CANCELLED)[1].id
@@ -70,12 +79,9 @@ def test_a_terminated_flow_process_gives_a_run_that_retry_completes(site: Instal
     os.kill(pid, signal.SIGTERM)
     wait_for(lambda: not psutil.pid_exists(pid), "the end of the flow's process", END_S)
     assert site.api.ended(run_id)["state_type"] == "CRASHED", site.api.message(run_id)
-    log = site.prefect_home / "logs" / "worker.log"
-    wait_for(lambda: f"{run_id}" in log.read_text() and "exited" in log.read_text(), "the worker's report")
 
     site.youtube.faults.clear()
-    site.api.press_retry(run_id, force=False)
-    again = site.api.ended(run_id)
+    again = retried(site, run_id)
     assert (again["state_type"], again["state"]["message"]) == ("COMPLETED", "2 videos: 2 done."), again["state"]
     assert_finished_once(site, TERMINATED)
     assert site.youtube.media_requests(quick) == asked
