@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import socket
+import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -104,6 +105,17 @@ def answers(api_url: str, timeout_s: float = 2.0) -> bool:
         return False
 
 
+def serves(api_url: str, home: Path, timeout_s: float = 2.0) -> bool:
+    """True when the API that answers there is the one that lives in `home`, not somebody else's on the same port."""
+    try:
+        with _direct.open(f"{api_url}/admin/settings", timeout=timeout_s) as reply:
+            return Path(str(json.loads(reply.read())["home"])).resolve() == home.resolve()
+    except urllib.error.HTTPError as error:
+        return error.code in (401, 403) and answers(api_url, timeout_s)  # with an auth string it tells nobody
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def announce(home: Path, server: Server) -> None:
     """Lets other commands on the same data find the server."""
     (home / _SERVER_FILE).write_text(json.dumps({"api_url": server.api_url}), encoding="utf-8")
@@ -120,4 +132,4 @@ def running_server(home: Path) -> Server | None:
         server = Server(str(record["api_url"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return server if answers(server.api_url) else None
+    return server if serves(server.api_url, home) else None

@@ -15,7 +15,7 @@ from pathlib import Path
 from channelscribe.core.clock import Clock, SystemClock
 from channelscribe.core.errors import EnvironmentFailure
 from deployments.children import Child, start_child
-from deployments.place import Server, announce, answers, client_settings, free_port, server_settings, withdraw
+from deployments.place import Server, announce, client_settings, free_port, server_settings, serves, withdraw
 
 Say = Callable[[str], None]
 POOL = "channelscribe-gpu"
@@ -47,17 +47,29 @@ def open_server(home: Path, port: int, say: Say = silent, clock: Clock | None = 
     """A server on 127.0.0.1 whose database lies in `home`; ended on the way out, and when this process dies."""
     clock = clock or SystemClock()
     home.mkdir(parents=True, exist_ok=True)
-    say(f"starting the Prefect server on port {port}")
-    command = (*_PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port))
-    child = start_child("Prefect server", command, home / "logs" / "server.log", server_settings(home), home)
-    server = Server(f"http://127.0.0.1:{port}/api")
+    server, child = _start_server(home, port, say, clock)
     try:
-        _wait(clock, SERVER_START_S, child, lambda: answers(server.api_url))
         announce(home, server)
         yield server, child
     finally:
         withdraw(home)
         child.stop()
+
+
+def _start_server(home: Path, port: int, say: Say, clock: Clock) -> tuple[Server, Child]:
+    """Answering, and ours: a port that another program took while our server started is left to it."""
+    say(f"starting the Prefect server on port {port}")
+    command = (*_PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port))
+    child = start_child("Prefect server", command, home / "logs" / "server.log", server_settings(home), home)
+    server = Server(f"http://127.0.0.1:{port}/api")
+    try:
+        _wait(clock, SERVER_START_S, child, lambda: serves(server.api_url, home))
+    except BaseException as error:
+        child.stop()
+        if getattr(error, "code", "") != "child_died" or (other := free_port(port)) == port:
+            raise
+        return _start_server(home, other, say, clock)
+    return server, child
 
 
 @contextmanager

@@ -43,18 +43,22 @@ def test_a_taken_port_is_not_used() -> None:
 
 
 class _Health(http.server.BaseHTTPRequestHandler):
+    home = ""
+
     def do_GET(self) -> None:
         self.send_response(200)
         self.end_headers()
         answers = {"/api/health": b"true", "/ui-settings": b'{"default_ui": "v2", "v2_base_url": "/v2"}'}
+        answers["/api/admin/settings"] = json.dumps({"home": self.home}).encode()
         self.wfile.write(answers.get(self.path, b"{}"))
 
     def log_message(self, *_: object) -> None: ...
 
 
 @pytest.fixture
-def api_url() -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Health)
+def api_url(tmp_path: Path) -> Iterator[str]:
+    handler = type("Health", (_Health,), {"home": str(tmp_path)})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}/api"
     server.shutdown()
@@ -73,6 +77,14 @@ def test_a_server_is_found_while_it_answers_even_behind_a_proxy(
     assert not place.answers(api_url.removesuffix("/api"))
     place.withdraw(tmp_path)
     assert place.running_server(tmp_path) is None
+
+
+def test_a_server_of_another_home_is_not_taken_for_ours(api_url: str, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    place.announce(elsewhere, place.Server(api_url))
+    assert place.answers(api_url)
+    assert place.running_server(elsewhere) is None
 
 
 def test_the_address_of_a_run_opens_the_ui_that_the_server_prefers(api_url: str) -> None:

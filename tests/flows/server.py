@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,11 +42,18 @@ class PrefectServer:
         return {"PREFECT_API_URL": self.api, "PREFECT_HOME": str(self.home)}
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """A GET, or a POST when there is a body."""
+        """A GET, or a POST when there is a body; a 503 is Prefect's word for a busy database and is asked again."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.api + path, data, {"Content-Type": "application/json"})
-        with _direct.open(request, timeout=60) as answer:
-            return json.loads(answer.read())
+        for left in range(20, -1, -1):
+            try:
+                with _direct.open(request, timeout=60) as answer:
+                    return json.loads(answer.read())
+            except urllib.error.HTTPError as error:
+                if error.code != 503 or not left:
+                    raise
+            time.sleep(1)
+        raise AssertionError(path)
 
     def run(self, run_id: str) -> dict[str, Any]:
         found: dict[str, Any] = self.ask(f"/flow_runs/{run_id}")

@@ -79,15 +79,18 @@ class Running:
                 start_new_session=True,
             )
 
+    def said(self) -> str:
+        return self._err.read_text(encoding="utf-8")
+
     def wait(self) -> Finished:
         code = self.process.wait(_RUN_S)
-        return Finished(code, self._out.read_text(encoding="utf-8"), self._err.read_text(encoding="utf-8"))
+        return Finished(code, self._out.read_text(encoding="utf-8"), self.said())
 
     def until(self, happened: Callable[[], bool]) -> None:
         """Returns as soon as `happened`, while the command is still at work."""
         deadline_s = time.monotonic() + _RUN_S
         while not happened():
-            assert self.process.poll() is None, f"it ended too early: {self._err.read_text()}"
+            assert self.process.poll() is None, f"it ended too early: {self.said()}"
             assert time.monotonic() < deadline_s, "what was waited for never happened"
             time.sleep(0.01)
 
