@@ -10,6 +10,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -99,6 +101,7 @@ def make(recipe: Recipe, shard: int, out: Path) -> None:
     part = out.with_name(f"{out.stem}.{os.getpid()}.part.npz")
     np.savez(
         part,
+        allow_pickle=False,
         text=np.array(texts),
         language=np.array(languages),
         voice=np.array(names),
@@ -112,12 +115,24 @@ def make(recipe: Recipe, shard: int, out: Path) -> None:
 
 def load(recipe: Recipe, shard: int, folder: Path) -> Shard:
     """The shard from the folder, spoken first if it is not there."""
-    path = folder / recipe.file(shard)
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "tests.speech_model.clips", json.dumps(asdict(recipe)), str(shard), str(path)]
-        subprocess.run(command, check=True)
-    return Shard(path)
+    if not (folder / recipe.file(shard)).exists():
+        _speak(recipe, shard, folder)
+    return Shard(folder / recipe.file(shard))
+
+
+def _speak(recipe: Recipe, shard: int, folder: Path) -> None:
+    """In a process of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    given = [json.dumps(asdict(recipe)), str(shard), str(folder / recipe.file(shard))]
+    subprocess.run([sys.executable, "-m", "tests.speech_model.clips", *given], check=True)
+
+
+def prepare(recipe: Recipe, shards: Sequence[int], folder: Path, workers: int) -> None:
+    """Speaks what is not there yet, several shards at a time."""
+    missing = [shard for shard in shards if not (folder / recipe.file(shard)).exists()]
+    with ThreadPoolExecutor(workers) as pool:
+        for done, _ in enumerate(pool.map(lambda shard: _speak(recipe, shard, folder), missing), start=1):
+            print(f"spoken {done}/{len(missing)} shards of {recipe.count} sentences", flush=True)
 
 
 if __name__ == "__main__":

@@ -78,9 +78,9 @@ class Judge:
 
     def __init__(self, folder: Path) -> None:
         self.processor = WhisperProcessor.from_pretrained(folder)
-        self.model = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+        self.model = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
         self.vocabulary = Vocabulary(self.processor)
-        self._languages: dict[str, int] = self.model.generation_config.lang_to_id
+        self._languages: dict[str, int] = vars(self.model.generation_config)["lang_to_id"]
 
     def hear(self, windows: Sequence[Window]) -> Iterator[Heard]:
         for first in range(0, len(windows), BATCH):
@@ -153,7 +153,7 @@ def from_bank(seconds: float, seed: int, voice: str) -> Window:
     """The shipped bank's sentences by one voice."""
     recording = recite_bank(Score(seed, seconds, voices=(voice,)), SpeechBank.load())
     segments = tuple(Segment(s.text, s.voice, s.start_s, s.end_s, (), ()) for s in recording.sentences)
-    return Window(recording.pcm.astype(np.float32) / 32768, "en", segments)
+    return Window(np.asarray(recording.pcm / 32768, np.float32), "en", segments)
 
 
 def from_shard(shard: Shard, seconds: float, r: Random, language: str) -> Window:

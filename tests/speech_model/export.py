@@ -13,15 +13,14 @@ import torch
 from transformers import GenerationConfig
 
 from tests.speech_model import tokenizer
-from tests.speech_model.network import DECODER_LAYERS, MAX_TOKENS, Listener
+from tests.speech_model.network import DECODER_LAYERS, GUIDED_HEADS, MAX_TOKENS, Listener
 from tests.speech_model.sentences import LANGUAGES
 from tests.speech_model.targets import Vocabulary
-from tests.speech_model.train import GUIDED_HEADS
 
 
 def _generation(vocabulary: Vocabulary) -> GenerationConfig:
     end = vocabulary.end
-    return GenerationConfig(
+    return GenerationConfig(  # type: ignore[no-untyped-call]
         bos_token_id=end,
         eos_token_id=end,
         pad_token_id=end,
@@ -47,7 +46,7 @@ def export(run: Path, out: Path) -> int:
     state = torch.load(run / "state.pt", map_location="cpu", weights_only=True)
     listener = Listener(vocabulary, torch.tensor(processor.feature_extractor.mel_filters))
     listener.load_state_dict(state["listener"])
-    model = listener.whisper.half()
+    model = listener.finished()
     model.generation_config = _generation(vocabulary)
     model.save_pretrained(out)
     processor.save_pretrained(out)

@@ -7,13 +7,16 @@ timestamp tokens begin as the position vectors that they name. All of it stays f
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import WhisperConfig, WhisperForConditionalGeneration
+from transformers.models.whisper.modeling_whisper import WhisperAttention, WhisperDecoderLayer
 
 from tests.speech_model.targets import PHONEME_CLASSES, Vocabulary
+from tests.speech_model.tokenizer import TIMESTAMPS
 
 WIDTH, HEADS, ENCODER_LAYERS, DECODER_LAYERS = 160, 4, 4, 3
 MAX_TOKENS = 224
@@ -21,6 +24,9 @@ PHONEME_LAYER = 2
 _SHARPNESS = 1.7
 _NEIGHBOURS = ((-3, -1, 1, 3), (-6, -2, 2, 6), (-12, -4, 4, 12), (-20, -7, 7, 20))
 _PREVIOUS_TOKENS = (-1, -2, -3, -5)
+_SCALE = 0.1
+GUIDED_HEADS, POSITION_HEAD = 2, 1
+_POSITION_ROWS = slice(POSITION_HEAD * WIDTH // HEADS, (POSITION_HEAD + 1) * WIDTH // HEADS)
 
 
 def config(vocabulary: Vocabulary) -> WhisperConfig:
@@ -53,7 +59,7 @@ def _sinusoids(length: int, width: int) -> Tensor:
 
 
 @torch.no_grad()
-def _look_at(attention: nn.Module, shifts: tuple[int, ...]) -> None:
+def _look_at(attention: WhisperAttention, shifts: tuple[int, ...]) -> None:
     """Head h looks `shifts[h]` places away: the key is the position, the query the same position turned."""
     pairs, half, size = WIDTH // HEADS // 2, WIDTH // 2, WIDTH // HEADS
     rates = torch.exp(-math.log(10_000) / (half - 1) * torch.arange(pairs))
@@ -69,16 +75,37 @@ def _look_at(attention: nn.Module, shifts: tuple[int, ...]) -> None:
         attention.q_proj.weight[rows] = _SHARPNESS * query + 0.02 * torch.randn_like(query)
 
 
+@torch.no_grad()
+def speak_of_positions(listener: Listener) -> None:
+    """What the position heads of the upper layers carry comes out in the language of the timestamp tokens."""
+    for layer in listener.upper_layers():
+        layer.encoder_attn.out_proj.weight[:, _POSITION_ROWS] = 0.7 * listener.stamps[_carried()].T
+
+
+def _carried() -> Tensor:
+    """Every fourth rate of the position vectors, sine and cosine: enough to tell all places apart."""
+    rates = torch.arange(0, WIDTH // 2, HEADS)
+    return torch.cat([rates, WIDTH // 2 + rates])
+
+
 class Listener(nn.Module):
     """The model together with what only training needs."""
 
+    mel_filters: Tensor
+    hann: Tensor
+    positions: Tensor
+
     def __init__(self, vocabulary: Vocabulary, mel_filters: Tensor) -> None:
         super().__init__()
-        self.whisper = WhisperForConditionalGeneration._from_config(config(vocabulary), attn_implementation="eager")
+        self.whisper = WhisperForConditionalGeneration(config(vocabulary))
+        self.whisper.set_attn_implementation("eager")
         self.word_head = nn.Linear(WIDTH, len(vocabulary.word_classes) + 1)
         self.phoneme_head = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, PHONEME_CLASSES))
         self.register_buffer("mel_filters", mel_filters.float(), persistent=False)
         self.register_buffer("hann", torch.hann_window(400), persistent=False)
+        self.register_buffer("positions", _SCALE * _sinusoids(TIMESTAMPS, WIDTH), persistent=False)
+        self.stamps = nn.Parameter(torch.linalg.qr(torch.randn(WIDTH, WIDTH))[0])
+        self._first_stamp = vocabulary.first_stamp
         self._start(vocabulary)
 
     @torch.no_grad()
@@ -93,11 +120,30 @@ class Listener(nn.Module):
             _look_at(layer.self_attn, shifts)
         for layer in core.decoder.layers:
             _look_at(layer.self_attn, _PREVIOUS_TOKENS)
-        turn = torch.linalg.qr(torch.randn(WIDTH, WIDTH))[0]
-        embedding = core.decoder.embed_tokens.weight
-        embedding.normal_(std=0.07)
-        embedding[vocabulary.first_stamp :] = 0.1 * _sinusoids(1501, WIDTH) @ turn
-        core.decoder.embed_positions.weight.copy_(0.1 * _sinusoids(MAX_TOKENS, WIDTH))
+        core.decoder.embed_tokens.weight.normal_(std=0.07)
+        core.decoder.embed_positions.weight.copy_(_SCALE * _sinusoids(MAX_TOKENS, WIDTH))
+        speak_of_positions(self)
+
+    def upper_layers(self) -> Sequence[WhisperDecoderLayer]:
+        return list(self.whisper.model.decoder.layers)[1:]
+
+    def misplaced(self, heard: Tensor, offset: int) -> Tensor:
+        """How badly the position heads read the place of each frame from the encoder's states."""
+        truth = self.positions[offset : offset + heard.shape[1], _carried()] / _SCALE
+        read = (layer.encoder_attn.v_proj(heard)[..., _POSITION_ROWS] for layer in self.upper_layers())
+        return torch.stack([F.mse_loss(positions.float(), truth.expand_as(positions)) for positions in read]).mean()
+
+    def table(self) -> Tensor:
+        """The token vectors; those of timestamps are one map of all position vectors, so that rare ones are learned."""
+        words = self.whisper.model.decoder.embed_tokens.weight[: self._first_stamp]
+        return torch.cat([words, self.positions @ self.stamps])
+
+    @torch.no_grad()
+    def finished(self) -> WhisperForConditionalGeneration:
+        """The model by itself, in half precision."""
+        self.whisper.model.decoder.embed_tokens.weight.copy_(self.table())
+        half: WhisperForConditionalGeneration = self.whisper.half()  # type: ignore[no-untyped-call]
+        return half
 
     def log_mel(self, wave: Tensor) -> Tensor:
         """As WhisperFeatureExtractor computes it, of any length."""
@@ -119,15 +165,20 @@ class Listener(nn.Module):
 
     def decode(self, given: Tensor, heard: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Logits of the next tokens, and each layer's cross-attention."""
+        table = self.table()
         out = self.whisper.model.decoder(
-            input_ids=given, encoder_hidden_states=heard, output_attentions=True, use_cache=False
+            inputs_embeds=F.embedding(given, table),
+            encoder_hidden_states=heard,
+            output_attentions=True,
+            use_cache=False,
         )
-        return self.whisper.proj_out(out.last_hidden_state), out.cross_attentions
+        return F.linear(out.last_hidden_state, table), out.cross_attentions
 
 
-def _attend(attention: nn.Module, states: Tensor) -> Tensor:
+def _attend(attention: WhisperAttention, states: Tensor) -> Tensor:
     shape = (*states.shape[:2], HEADS, WIDTH // HEADS)
     projections = (attention.q_proj, attention.k_proj, attention.v_proj)
     query, key, value = (p(states).view(shape).transpose(1, 2) for p in projections)
     mixed = F.scaled_dot_product_attention(query, key, value)
-    return attention.out_proj(mixed.transpose(1, 2).reshape(states.shape))
+    result: Tensor = attention.out_proj(mixed.transpose(1, 2).reshape(states.shape))
+    return result

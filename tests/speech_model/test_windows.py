@@ -68,7 +68,7 @@ def test_tokens_spell_the_whole_sentences(shard: Shard, seed: int) -> None:
 
 def test_every_text_token_knows_where_it_sounds(shard: Shard) -> None:
     window = compose(shard, 12.0, Random(1), CLEAN)
-    by_word = {}
+    by_word: dict[tuple[int, int], list[int]] = {}
     for piece in pieces(vocabulary(), window, 0, Random(1))[0]:
         if piece.token < vocabulary().end:
             by_word.setdefault(piece.span, []).append(piece.token)

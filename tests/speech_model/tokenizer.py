@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from random import Random
+from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import WhisperFeatureExtractor, WhisperProcessor, WhisperTokenizer
@@ -23,7 +24,7 @@ SPECIAL = (
 )
 
 
-def _bpe() -> dict[str, object]:
+def _bpe() -> dict[str, Any]:
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -31,17 +32,18 @@ def _bpe() -> dict[str, object]:
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=TEXT_TOKENS, initial_alphabet=alphabet, show_progress=False)
     bpe.train_from_iterator([" " + sentence(language, r) for language in LANGUAGES for _ in range(20_000)], trainer)
-    model: dict[str, object] = json.loads(bpe.to_str())["model"]
+    model: dict[str, Any] = json.loads(bpe.to_str())["model"]
     return model
 
 
 def build() -> WhisperProcessor:
     model = _bpe()
-    merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in model["merges"]]  # type: ignore[attr-defined]
+    merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in model["merges"]]
     tokenizer = WhisperTokenizer(
         vocab=model["vocab"], merges=merges, unk_token=END, bos_token=END, eos_token=END, language=None
     )
     tokenizer.add_special_tokens({"additional_special_tokens": list(SPECIAL)})
     stamps = [AddedToken(f"<|{i * 0.02:.2f}|>", special=False, normalized=False) for i in range(TIMESTAMPS)]
     tokenizer.add_tokens(stamps)
-    return WhisperProcessor(WhisperFeatureExtractor(feature_size=80), tokenizer)
+    features = WhisperFeatureExtractor(feature_size=80)  # type: ignore[no-untyped-call]
+    return WhisperProcessor(features, tokenizer)  # type: ignore[no-untyped-call]
