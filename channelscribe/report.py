@@ -163,9 +163,9 @@ def _problems(report: RunReport) -> list[str]:
     bad = [line for line in report.lines if line.fate in (Fate.FAILED, Fate.PARKED, Fate.NOT_STARTED)]
     if not bad:
         return []
-    head = ["", "## Not done, and why", "", "| video | state | step | class | reason |", "|---|---|---|---|---|"]
+    head = ["", "## Not done, and why", "", "| video | reason | state | step | class |", "|---|---|---|---|---|"]
     return head + [
-        f"| [{_cell(b.video.title)}]({b.video.url}) | {b.fate} | {b.stage} | {b.failure_class} | {_cell(b.reason)} |"
+        f"| [{_cell(b.video.title)}]({b.video.url}) | {_cell(b.reason)} | {b.fate} | {b.stage} | {b.failure_class} |"
         for b in bad
     ]
 

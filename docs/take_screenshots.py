@@ -24,7 +24,6 @@ from selenium.webdriver.common.by import By  # type: ignore[import-not-found,unu
 
 log = logging.getLogger("take_screenshots")
 FOLDER = Path(__file__).with_name("screenshots")
-WIDTH = 1280
 LIGHT = {"name": "prefers-color-scheme", "value": "light"}
 _SETTLE_S, _LONGEST_S = 4.0, 90.0
 
@@ -35,13 +34,14 @@ def as_it_is(_: Any) -> None:
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture: the page, a text that it shows when it is ready, the window's height, a last touch."""
+    """One picture: the page, a text that it shows when it is ready, the window's size, a last touch."""
 
     name: str
     path: str
     shows: str
     height: int
     prepare: Callable[[Any], None] = as_it_is
+    width: int = 1280
 
 
 def ask(ui: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -66,14 +66,14 @@ def browser() -> Iterator[Any]:
         driver.quit()
 
 
-def open_page(driver: Any, url: str, shows: str, height: int) -> None:
+def open_page(driver: Any, url: str, shot: Shot) -> None:
     """Opens a page and waits until it shows a text."""
-    driver.set_window_size(WIDTH, height)
+    driver.set_window_size(shot.width, shot.height)
     driver.get(url)
     end_s = time.monotonic() + _LONGEST_S
-    while shows not in driver.find_element(By.TAG_NAME, "body").text:
+    while shot.shows not in driver.find_element(By.TAG_NAME, "body").text:
         if time.monotonic() > end_s:
-            raise TimeoutError(f"{url} never showed {shows!r}")
+            raise TimeoutError(f"{url} never showed {shot.shows!r}")
         time.sleep(0.5)
     time.sleep(_SETTLE_S)
 
@@ -88,18 +88,24 @@ def fill_form(driver: Any) -> None:
     driver.find_elements(By.TAG_NAME, "textarea")[0].send_keys("@NorthernAges")
 
 
+def show_task_runs(driver: Any) -> None:
+    named = "[...document.querySelectorAll('*')].filter(e => e.textContent.trim() === 'Task Runs')"
+    driver.execute_script(f"{named}.pop().click()")
+    time.sleep(_SETTLE_S)
+
+
 def take(ui: str, run_id: str, folder: Path) -> None:
     run = ask(ui, f"/flow_runs/{run_id}")
     shots: Sequence[Shot] = (
         # The old UI's timeline folds the steps of a video into one bar that can be read.
-        Shot("run-page", f"/runs/flow-run/{run_id}", run["name"], 1020),
+        Shot("run-page", f"/runs/flow-run/{run_id}", run["name"], 1060, show_task_runs),
         Shot("run-summary", f"/v2/artifacts/artifact/{artifact(ui, run_id, 'run-summary')}", "What next", 1440),
-        Shot("not-done", f"/v2/artifacts/artifact/{artifact(ui, run_id, 'not-done')}", "reason", 560),
+        Shot("not-done", f"/v2/artifacts/artifact/{artifact(ui, run_id, 'not-done')}", "reason", 560, width=1520),
         Shot("form", f"/v2/deployments/deployment/{run['deployment_id']}/run", "source", 1240, fill_form),
     )
     with browser() as driver:
         for shot in shots:
-            open_page(driver, ui + shot.path, shot.shows, shot.height)
+            open_page(driver, ui + shot.path, shot)
             shot.prepare(driver)
             file = folder / f"{shot.name}.png"
             driver.save_screenshot(str(file))

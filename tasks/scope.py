@@ -13,6 +13,8 @@ from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from prefect.exceptions import FailedRun
+
 from channelscribe.asr.engine import Engine
 from channelscribe.asr.registry import open_engine
 from channelscribe.attempts import Attempts, Cancelled, Control
@@ -69,8 +71,8 @@ def open_scope(
 ) -> Iterator[RunScope]:
     """Opens everything a run needs and publishes it. The model itself loads at the first window, not here."""
     clock = clock or SystemClock()
+    _shorten_logs()
     with ExitStack() as stack:
-        stack.enter_context(_short_tracebacks())  # outermost: on the way out the last steps still end
         archive = stack.enter_context(Archive(root, clock))
         control = Control()
         engine = stack.enter_context(open_engine(profile))
@@ -93,23 +95,20 @@ def open_scope(
         yield opened
 
 
-class _WithoutTraceback(logging.Filter):
+class _ShortTold(logging.Filter):
     """A classified failure or a stop is told in its one sentence; its traceback would only bury it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.exc_info and isinstance(record.exc_info[1], (ChannelscribeError, Cancelled)):
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, (ChannelscribeError, Cancelled)):
             record.exc_info = None
-        return True
+        return not isinstance(error, FailedRun)  # the flow's own verdict, which its state has just told
 
 
-@contextmanager
-def _short_tracebacks() -> Iterator[None]:
-    quiet = _WithoutTraceback()
-    loggers = [logging.getLogger(name) for name in _TASK_LOGGERS]
-    for logger in loggers:
-        logger.addFilter(quiet)
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(quiet)
+_SHORT = _ShortTold()
+
+
+def _shorten_logs() -> None:
+    """For good, since the last steps and the engine still speak when the run is closed."""
+    for name in _TASK_LOGGERS:
+        logging.getLogger(name).addFilter(_SHORT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import socket
 import subprocess
 import sys
@@ -68,6 +67,7 @@ def installed(home: Path) -> Iterator[Installation]:
             YOUTUBE_SPACING_S="0",
             YOUTUBE_REQUEST_PAUSE_S="0",
             HF_HUB_OFFLINE="1",
+            PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS="5",  # a minute otherwise
             **youtube.environment(),
             **odin.environment(),
         )
@@ -82,8 +82,18 @@ def installed(home: Path) -> Iterator[Installation]:
             api = Api(f"http://127.0.0.1:{port}/api")
             yield Installation(home, data, api, youtube, odin, environment, process)
         finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(_END_S)
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM rather than Ctrl-C, which a shell may have made background jobs deaf to."""
+    process.terminate()
+    try:
+        process.wait(_END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()  # what it started ends with it
+        process.wait(_END_S)
+        raise
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], said: Path) -> None:
