@@ -2,16 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from tests.emulators.odin.faults import ADD_FILE
+from tests.emulators.youtube.emulator import API_PROJECT
 from tests.flows.channels import films
 from tests.flows.conftest import MakeStation
+from tests.flows.server import PrefectServer
+from tests.flows.station import Finished, Running, Station, open_station
 from tests.flows.tables import attempts, table
 
 pytestmark = [pytest.mark.prefect, pytest.mark.slow]
+
+
+@dataclass(frozen=True)
+class Troubled:
+    """An archive whose first run met a bot wall; its second, which takes a minute of patience, is on its way."""
+
+    station: Station
+    walled: Finished
+    storm: Running
+
+    @property
+    def videos(self) -> tuple[str, str, str]:
+        """Two whose documents ODIN will not take, and a good one."""
+        broken, limited, good = (self.station.named(f"Film {i}") for i in range(3))
+        return broken, limited, good
+
+
+@pytest.fixture(scope="module")
+def troubled(tmp_path_factory: pytest.TempPathFactory, prefect_server: PrefectServer) -> Iterator[Troubled]:
+    with open_station(tmp_path_factory.mktemp("troubled"), prefect_server, films(3)) as station:
+        station.youtube.player.bot_wall = True
+        walled = station.sync()
+        station.youtube.player.bot_wall = False
+        broken, limited = station.named("Film 0"), station.named("Film 1")
+        station.odin.faults.add(path=ADD_FILE, key=broken, status=503, times=-1)
+        later = {"Retry-After": "7200"}
+        station.odin.faults.add(path=ADD_FILE, key=limited, status=429, headers=later, times=-1)
+        yield Troubled(station, walled, station.start())
+
+
+@dataclass(frozen=True)
+class Stormy:
+    """The second run after its end, and what stood then."""
+
+    troubled: Troubled
+    result: Finished
+    transcribed: set[str]
+    stored: set[str]
+
+
+@pytest.fixture(scope="module")
+def stormy(troubled: Troubled) -> Stormy:
+    result, station = troubled.storm.wait(), troubled.station
+    stored = {d.metadata["videoId"] for d in station.odin.documents.values()}
+    return Stormy(troubled, result, set(table(station.data, "transcripts")["video_id"]), stored)
+
+
+def test_a_bot_wall_blocks_everything_and_is_named(troubled: Troubled) -> None:
+    walled = troubled.walled
+    assert walled.code == 1, walled.err
+    assert set(walled.not_done) == set(troubled.videos)
+    assert {entry["failure_class"] for entry in walled.not_done.values()} == {"blocked"}
+    assert all("bot" in entry["reason"] for entry in walled.not_done.values())
 
 
 def test_a_wrong_secret_is_told_before_anything_is_downloaded(make_station: MakeStation) -> None:
@@ -31,6 +89,24 @@ def test_missing_odin_variables_are_named(make_station: MakeStation) -> None:
     assert refused.code == 2
     assert "ODIN_API_SECRET" in refused.sentence and "ODIN_PROJECT_ID" in refused.sentence
     assert not len(station.youtube.log)
+
+
+@pytest.mark.parametrize(
+    ("code", "source", "settings", "word"),
+    [
+        (2, "@NobodyHere", {}, "NobodyHere"),
+        (1, "", {"ODIN_BASE_URL": "http://127.0.0.1:9"}, "ODIN"),
+    ],
+    ids=["no such channel", "no host"],
+)
+def test_what_cannot_begin_is_one_sentence(
+    make_station: MakeStation, code: int, source: str, settings: dict[str, str], word: str
+) -> None:
+    station = make_station(films(1))
+    stopped = station.sync(source=source, **settings)
+    assert stopped.code == code, stopped.err
+    assert word in stopped.sentence
+    assert station.media_requests() == {}
 
 
 def test_bad_weather_delays_and_loses_nothing(make_station: MakeStation) -> None:
@@ -61,36 +137,26 @@ def test_bad_weather_delays_and_loses_nothing(make_station: MakeStation) -> None
     assert "A-KEY-NOBODY-KNOWS" not in summary + done.out + done.err
 
 
-def test_a_closed_door_a_broken_knowledge_base_and_a_spent_quota(make_station: MakeStation) -> None:
-    """Three runs on one archive: what one could not do, the next does, and never more than that."""
-    station = make_station(films(3))
-    broken, limited, good = (station.named(f"Film {i}") for i in range(3))
-    station.youtube.player.bot_wall = True
-    walled = station.sync()
-    assert walled.code == 1, walled.err
-    assert {entry["failure_class"] for entry in walled.not_done.values()} == {"blocked"}
-    assert all("bot" in entry["reason"] for entry in walled.not_done.values())
-    assert station.media_requests() == {}
+def test_a_broken_knowledge_base_fails_only_the_documents_concerned(stormy: Stormy) -> None:
+    troubled, ended = stormy.troubled, stormy.result
+    broken, limited, good = troubled.videos
+    assert ended.code == 1, ended.err
+    assert {v: e["failure_class"] for v, e in ended.not_done.items()} == {broken: "transient", limited: "throttled"}
+    assert ended.not_done[limited]["retry_after"]
+    assert stormy.transcribed == {broken, limited, good}
+    assert stormy.stored == {good}
 
-    station.youtube.player.bot_wall = False
-    station.odin.faults.add(path=ADD_FILE, key=broken, status=503, times=-1)
-    later = {"Retry-After": "7200"}
-    station.odin.faults.add(path=ADD_FILE, key=limited, status=429, headers=later, times=-1)
-    stormy = station.sync()
-    assert stormy.code == 1, stormy.err
-    assert {v: e["failure_class"] for v, e in stormy.not_done.items()} == {broken: "transient", limited: "throttled"}
-    assert stormy.not_done[limited]["retry_after"]
-    assert set(table(station.data, "transcripts")["video_id"]) == {broken, limited, good}
-    assert [d.metadata["videoId"] for d in station.odin.documents.values()] == [good]
 
+def test_the_next_run_sends_what_is_missing_and_lists_without_quota(stormy: Stormy) -> None:
+    station = stormy.troubled.station
     station.odin.faults.clear()
-    station.youtube.api.quota.exhaust("100000000001")
+    station.youtube.api.quota.exhaust(API_PROJECT)
     asked = station.media_requests()
     calm = station.sync()
     assert calm.code == 0, calm.err
     assert (calm.json["done"], calm.json["skipped"]) == (2, 1)
     rows = attempts(station.data, calm.run_id)
     assert set(rows[rows["state"] == "done"]["stage"]) == {"discover", "upload"}
-    assert station.media_requests() == asked
-    assert set(station.odin.base.stored.values()) == {1}
+    assert station.media_requests() == asked == dict.fromkeys(stormy.troubled.videos, 1)
+    assert set(station.odin.base.stored.values()) == {1} and len(station.odin.documents) == 3
     assert "Listed without a key" in station.server.artifacts(calm.run_id)["run-summary"]["data"]
