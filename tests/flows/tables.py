@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pandas as pd
@@ -41,6 +42,13 @@ def failures(data: Path) -> dict[tuple[str, str], str]:
     """(video id, stage) -> code, for every step whose last attempt failed."""
     rows = table(data, "outcomes").sort_values("at").drop_duplicates(["video_id", "stage"], keep="last")
     return {(r["video_id"], r["stage"]): r["code"] for r in rows.to_dict("records") if r["state"] == "failed"}
+
+
+def files(data: Path) -> dict[str, str]:
+    """What stands under `archive/`, with hashes; the JSON for machines holds scores, so only its name counts."""
+    found = {str(p.relative_to(data)): p for p in (data / "archive").rglob("*") if p.is_file()}
+    hashed = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in found.items()}
+    return {name: "" if name.endswith(".transcript.json") else digest for name, digest in hashed.items()}
 
 
 def assert_same(left: Contents, right: Contents) -> None:

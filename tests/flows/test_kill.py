@@ -7,11 +7,11 @@ import pytest
 from tests.flows.channels import FIRST, GOOD, channel
 from tests.flows.conftest import MakeStation, WholeRun
 from tests.flows.station import Finished, Station
-from tests.flows.tables import assert_same, attempts, contents, failures, table
+from tests.flows.tables import assert_same, attempts, contents, failures, files, table
 
 pytestmark = [pytest.mark.prefect, pytest.mark.slow]
 
-SLOW_BYTES_PER_S = 40_000
+SLOW_BYTES_PER_S = 16_000
 ENOUGH_BYTES = 64_000
 
 
@@ -20,6 +20,8 @@ def assert_as_if_undisturbed(station: Station, again: Finished, whole_run: Whole
     assert set(again.not_done) <= station.expected("private", "live")
     assert_same(contents(station.data), contents(whole_run.station.data))
     assert failures(station.data) == failures(whole_run.station.data)
+    assert files(station.data) == files(whole_run.station.data)
+    assert not list((station.data / ".work").rglob("*.*")), "partial downloads were left behind"
     assert {d.metadata["videoId"] for d in station.odin.documents.values()} == station.expected(*GOOD)
     assert set(station.odin.base.stored.values()) == {1}, "a document was sent twice"
 
