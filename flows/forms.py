@@ -37,8 +37,12 @@ class TranscriptionForm(BaseModel):
     )
     model: str = Field(default="", title="Model", description="Hub name or folder; empty: as configured.")
     language: str = Field(default="", title="Language", description="Two-letter code or auto; empty: as configured.")
-    window_s: float = Field(default=0, ge=0, le=30, title="Window (s)", description="0: as configured.")
-    batch_size: int = Field(default=0, ge=0, le=512, title="Batch size (windows)", description="0: as configured.")
+    window_s: float = Field(
+        default=0, ge=0, le=30, title="Window (s)", description="Longest piece heard at once; 0: as configured."
+    )
+    batch_size: int = Field(
+        default=0, ge=0, le=512, title="Batch size", description="Windows computed together; 0: as configured."
+    )
 
     def changes(self) -> dict[str, Any]:
         """Only what was asked for, as arguments of a profile."""

@@ -46,6 +46,7 @@ AS_CONFIGURED = TranscriptionForm()
     flow_run_name="sync {source}",
     task_runner=POOL,
     retries=0,  # a pause counts as a run of the flow (research/prefect.md, section 3)
+    persist_result=False,  # with a result the older UI refuses to retry a run that tolerated failures
     validate_parameters=True,
 )
 def sync_channel(
