@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from math import ceil
 from pathlib import Path
 from random import Random
 
@@ -59,9 +60,10 @@ PLANS = {
 
 def window_seconds(done: float, r: Random) -> float:
     """Short windows first, whole ones more and more; always some of each."""
-    if done < 0.12 or r.random() > 0.3 + 0.6 * done:
-        return r.choice([5.0, 6.0, 7.0])
-    return 30.0 if r.random() < 0.2 + 0.8 * done else r.choice([10.0, 15.0])
+    kind, whole = r.random(), min(0.7, max(0.0, 2 * (done - 0.12)))
+    if kind < whole:
+        return 30.0
+    return r.choice([10.0, 15.0]) if done > 0.12 and kind < whole + 0.2 else r.choice([5.0, 6.0, 7.0])
 
 
 class Steps(Dataset[Batch]):
@@ -83,7 +85,7 @@ class Steps(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         plan, r = self._plan, Random(f"step {self._plan.seed} {step}")
         seconds = min(window_seconds(step / plan.steps, r), plan.seconds_per_batch)
-        windows = round(plan.seconds_per_batch / seconds)
+        windows = ceil(plan.seconds_per_batch / seconds)
         shard = self._shard_of(step)
         made = [compose(shard, seconds, r, plan.style) for _ in range(windows)]
         return collate(self._vocabulary, made, r.randrange(0, 1501 - round(seconds * 50)), r)
