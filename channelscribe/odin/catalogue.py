@@ -37,6 +37,7 @@ class Catalogue:
         self.clock: Clock = clock or SystemClock()
         self._transport = Transport(config, session, self.clock)
         self._lacking: set[str] = set()
+        self._told_blind = False
         self._project = f"/project/{quote(config.project_id, safe='')}"
 
     def find(self, key: str) -> RemoteDocument | None:
@@ -55,7 +56,9 @@ class Catalogue:
                 return Sighting(way(key, patience), certain=True)
             except NotOfferedError:
                 continue
-        logger.warning("This ODIN host cannot tell which documents it has.")
+        if not self._told_blind:
+            self._told_blind = True  # once, not for every document
+            logger.warning("This ODIN host cannot tell which documents it has.")
         return Sighting(None, certain=False)
 
     def _find_by_key(self, key: str, patience: Patience | None) -> RemoteDocument | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import unicodedata
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -15,7 +16,7 @@ from channelscribe.core.clock import Clock
 from channelscribe.core.errors import Transient, UsageError
 from channelscribe.core.model import Media, Transcript, Upload, Video
 from channelscribe.odin.client import OdinClient
-from channelscribe.odin.documents import PENDING, RemoteDocument
+from channelscribe.odin.documents import PENDING, SYNCED, RemoteDocument
 from channelscribe.odin.verify import State, Verdict, follow
 
 logger = logging.getLogger(__name__)
@@ -180,7 +181,7 @@ def _upload(
         key=letter.key,
         content_sha256=letter.sha256,
         document_key=document.document_key,
-        status=verdict.status or document.status or State.UNVERIFIED.value,
+        status=verdict.status or (SYNCED if verdict.state is State.INDEXED else State.UNVERIFIED.value),
         chunks=verdict.chunks,
         fingerprint=transcript.fingerprint,
         sent_at=sent_at,
@@ -193,6 +194,9 @@ def _moment(moment: datetime | None) -> str:
 
 
 def _clean(text: str) -> str:
-    """Without lone surrogates and control characters, which databases behind ODIN may refuse."""
+    """Without lone surrogates and control characters, which databases behind ODIN may refuse.
+
+    Invisible joiners stay: emoji families, Persian and Hindi words fall apart without them.
+    """
     whole = text.encode("utf-8", errors="replace").decode("utf-8")
-    return "".join(c if c.isprintable() or c == "\n" else " " for c in whole)
+    return "".join(" " if unicodedata.category(c) == "Cc" and c != "\n" else c for c in whole)

@@ -282,6 +282,16 @@ def test_every_way_of_looking_is_optional(
     assert second.upload.chunks == chunks
     assert (second.upload.verified_at is not None) == verified
     assert odin.uploads(work.key) == 1
+    assert first.upload.status == ("synced" if verified else "unverified")  # not the word of the first answer
+
+
+def test_a_host_that_cannot_list_is_told_of_once(
+    odin: OdinEmulator, client: OdinClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    odin.faults.missing("/knowledgebase", "/search/documents", f"{odin.project_id}/knowledge")
+    for text in ("one", "two", "three"):
+        make_work(text=text).publish(client)
+    assert [r.levelname for r in caplog.records].count("WARNING") == 1
 
 
 def test_without_any_list_a_changed_content_still_replaces_the_old(
@@ -355,6 +365,13 @@ def test_metadata_survive_any_title_as_flat_json(title: str) -> None:
     assert json.loads(json.dumps(metadata).encode("utf-8")) == metadata
     assert "\x00" not in metadata["title"]
     metadata["title"].encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    "title", ["👨\u200d👩\u200d👧 Family", "می\u200cخواهم", "क्\u200dष", "全角\u3000スペース", "a\u00a0b"]
+)
+def test_a_title_stays_as_it_is_in_every_script(title: str) -> None:
+    assert _metadata(make_work(title=title))["title"] == title
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
