@@ -35,9 +35,9 @@ def is_video_id(text: str) -> bool:
 
 def clean_title(title: str) -> str:
     """The title as it may stand in a file name on Linux, macOS and Windows: NFC, no separators, controls or spaces."""
-    text = unicodedata.normalize("NFC", html.unescape(title))
+    text = _FORBIDDEN.sub("_", unicodedata.normalize("NFC", html.unescape(title)))
     text = "".join(c for c in text if unicodedata.category(c) not in {"Cc", "Cs", "Co", "Cn"} and not _is_direction(c))
-    text = _FORBIDDEN.sub("_", text).strip("._ ")
+    text = text.strip("._ ")
     return re.sub(r"_{2,}", "_", text) or "untitled"
 
 

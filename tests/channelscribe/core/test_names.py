@@ -47,6 +47,10 @@ def test_a_cleaned_title_stays_as_it_is(title: str) -> None:
     assert clean_title(clean_title(title)) == clean_title(title) or "&" in clean_title(title)
 
 
+def test_lines_of_a_title_are_kept_apart() -> None:
+    assert clean_title("line one\nline two\ttab\r\nend") == "line_one_line_two_tab_end"
+
+
 @given(titles)
 def test_a_name_can_be_created_on_this_file_system(tmp_path_factory: pytest.TempPathFactory, title: str) -> None:
     path = tmp_path_factory.getbasetemp() / f"{file_stem(None, title, 'dQw4w9WgXcQ')}.transcript.json"
