@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from channelscribe.core.errors import ChannelscribeError, FailureClass
+from channelscribe.core.names import is_video_id
 
 DONE, SOME_FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 _QUIET = ("httpx", "httpcore", "urllib3", "googleapiclient", "prefect")
@@ -155,9 +156,16 @@ def _unclassified(arguments: Sequence[str], error: Exception) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":  # the help was shown
         return WRONG
     if hasattr(error, "format_message"):  # wrong options, as the parser says it
-        return _tell(arguments, WRONG, error.format_message(), "bad_option", str(FailureClass.USAGE))
+        said = error.format_message() + _hint(arguments)
+        return _tell(arguments, WRONG, said, "bad_option", str(FailureClass.USAGE))
     reason = redact(f"{type(error).__name__}: {' '.join(str(error).split())}") + " (--debug shows where)"
     return _tell(arguments, WRONG, reason, "bug", str(FailureClass.BUG))
+
+
+def _hint(arguments: Sequence[str]) -> str:
+    """Ids of videos may begin with a dash, and then look like options."""
+    taken = next((a for a in arguments if a.startswith("-") and is_video_id(a.split(",")[0])), None)
+    return f" If {taken} is a video, put -- before it as the last argument: -- {taken}" if taken else ""
 
 
 def _tell(arguments: Sequence[str], exit_code: int, reason: str, code: str, failure_class: str) -> int:

@@ -70,12 +70,10 @@ def sync(session: Session, request: SyncRequest) -> int:
             state = run_flow(session, request, server)
         run_id = _run_id(state)
         _raise_what_stopped_it(state)
-        result = figures(archive, str(run_id))
+        result, run_url = figures(archive, str(run_id)), server.run_url(run_id)
     code = 0 if state.is_completed() else 1
     if session.as_json:
-        session.emit(
-            {"exit_code": code, **result.as_json(), "data": session.shown_data, "run_url": server.run_url(run_id)}
-        )
+        session.emit({"exit_code": code, **result.as_json(), "data": session.shown_data, "run_url": run_url})
     else:
         show(session.results, f"sync {request.source}", figure_rows(result), result.not_done)
         session.say(f"data: {session.shown_data}")

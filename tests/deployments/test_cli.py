@@ -56,6 +56,16 @@ def test_wrong_options_are_usage_errors(arguments: list[str], capsys: pytest.Cap
     assert len(said.err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("source", ["-abcDEF_123", "-abcDEF_123,dQw4w9WgXcQ"])
+def test_a_video_id_that_looks_like_an_option_is_told_how_to_write_it(
+    source: str, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["sync", source]) == 2
+    assert f"-- {source}" in capsys.readouterr().err
+    assert_one_sentence(done := cli("sync", "--since", "2026-13-01", "--", source, **ODIN), 2)
+    assert "--since" in done.err
+
+
 def test_wrong_options_with_json_leave_one_object_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["status", "--json", "--bogus"]) == 2
     said = json.loads(capsys.readouterr().out)
