@@ -17,6 +17,8 @@ from channelscribe.core.redact import redact
 from channelscribe.core.settings import Settings, complete_network_environment
 from deployments.place import absolute_data
 
+_PIPE_WIDTH = 160
+
 
 @dataclass(frozen=True)
 class Session:
@@ -25,7 +27,7 @@ class Session:
     data: str
     as_json: bool = False
     messages: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
-    results: Console = field(default_factory=lambda: Console(highlight=False))
+    results: Console = field(default_factory=lambda: results_console())
 
     @property
     def shown_data(self) -> str:
@@ -38,6 +40,11 @@ class Session:
         """The one JSON object of a command with --json."""
         sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
         sys.stdout.flush()
+
+
+def results_console() -> Console:
+    """A file or a pipe has no width; there, tables take what sentences need."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH)
 
 
 def open_session(data: str | None, as_json: bool = False) -> Session:
