@@ -8,7 +8,7 @@ from pathlib import Path
 
 from channelscribe.audio.probe import probe
 from channelscribe.core.clock import Clock, SystemClock
-from channelscribe.core.errors import EnvironmentFailure
+from channelscribe.core.errors import EnvironmentFailure, Permanent, Poisoned
 from channelscribe.core.fingerprint import sha256_file
 from channelscribe.core.model import Media, Video
 from channelscribe.core.names import file_stem
@@ -45,7 +45,11 @@ def fetch(
     work = archive.root.local(f".work/{video.video_id}/download")
     work.mkdir(parents=True, exist_ok=True)
     got = downloader.download(video, work, fmt, progress, cancelled)
-    media = _adopt(archive, merge(video, got.video), got, known, clock or SystemClock())
+    try:
+        media = _adopt(archive, merge(video, got.video), got, known, clock or SystemClock())
+    except (Poisoned, Permanent):  # a later try must not take this file for a finished download
+        shutil.rmtree(work.parent, ignore_errors=True)
+        raise
     shutil.rmtree(work.parent, ignore_errors=True)
     return media, True
 

@@ -98,7 +98,7 @@ def _open(path: str) -> Any:
 def _audio_stream(container: Any) -> Any:
     stream = next(iter(container.streams.audio), None)
     if stream is None:
-        raise Unusable("no_audio")
+        raise Unusable("no_audio" if len(container.streams) else "not_media")  # a beginning alone has no track at all
     if stream.codec_context is None:
         raise Unusable("unknown_codec")
     return stream
