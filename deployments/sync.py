@@ -173,7 +173,8 @@ def run_flow(session: Session, request: SyncRequest, server: Server) -> State[An
         upload=request.upload,
         tolerate_failures=request.tolerate_failures,
         retry_parked=request.retry_parked,
-        data=session.data,
+        # Parameters stand on the run's page; an address with a password stays in the environment.
+        data=session.data if session.shown_data == session.data else "",
         return_state=True,
     )
     return state
