@@ -31,6 +31,24 @@ print(json.dumps({
 """
 
 
+SAVE = """
+import json, os
+from prefect.blocks.core import Block
+from blocks.register import save_from_environment
+from blocks.transcription import TranscriptionSettings
+def saved():
+    return save_from_environment("probe")
+first, second = saved(), saved()
+TranscriptionSettings(window_s=3).save("probe", overwrite=True)
+kept = (saved(), TranscriptionSettings.saved("probe").window_s)
+os.environ["CHANNELSCRIBE_WINDOW_S"] = "5"
+renewed = (saved(), TranscriptionSettings.saved("probe").window_s)
+for slug in first:
+    Block.delete(slug)
+print(json.dumps([first, second, kept, renewed]))
+"""
+
+
 def resolved(folder: Path, **environment: str) -> dict[str, object]:
     """What a notebook's process gets from `resolve()`."""
     done = subprocess.run(
@@ -64,6 +82,23 @@ def test_no_secret_lies_in_plain_sight_of_the_server(site: Installation) -> None
     assert any(p.name == "prefect.db" for p in files)
     leaking = [p.name for p in files for secret in secrets if secret in p.read_bytes()]
     assert leaking == []
+
+
+def test_an_edited_block_stays_until_the_environment_says_something_new(site: Installation, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SAVE],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=clean(PREFECT_HOME=str(tmp_path / "prefect"), PREFECT_API_URL=site.api.url, CHANNELSCRIBE_WINDOW_S="4"),
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    first, second, kept, renewed = json.loads(done.stdout.splitlines()[-1])
+    assert "transcription-profile/probe" in first
+    assert second == []
+    assert kept == [[], 3]
+    assert renewed == [["transcription-profile/probe"], 5]
 
 
 def test_a_deployment_run_takes_the_block_as_it_was_edited(site: Installation, tmp_path: Path) -> None:
