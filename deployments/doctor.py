@@ -21,6 +21,7 @@ from channelscribe.core.errors import ChannelscribeError
 from channelscribe.core.redact import redact, remember_secret
 from channelscribe.core.settings import Settings, ca_bundle
 from deployments import bootstrap
+from deployments.network import require_network
 from deployments.place import answers, prefect_home, running_server
 from deployments.session import Session
 
@@ -159,8 +160,7 @@ def _data(session: Session, _settings: Settings) -> tuple[Verdict, str]:
 def _network(_session: Session, _settings: Settings) -> tuple[Verdict, str]:
     proxy = next((os.environ[name] for name in _PROXIES if os.environ.get(name)), "")
     bundle = ca_bundle()
-    if bundle and not os.path.exists(bundle):  # noqa: PTH110 - as OpenSSL will look for it
-        return Verdict.WRONG, f"the certificate bundle {bundle} does not exist"
+    require_network()
     return Verdict.OK, f"proxy {proxy or 'none'}, certificates {bundle or 'of the system'}"
 
 

@@ -26,6 +26,7 @@ from channelscribe.store.root import DataRoot
 from channelscribe.youtube.source import parse_source
 from deployments.figures import figure_rows, figures, show
 from deployments.follow import follow
+from deployments.network import require_network
 from deployments.place import (
     Server,
     answers,
@@ -88,6 +89,7 @@ def preflight(session: Session, request: SyncRequest) -> DataRoot:
     _day(request.since, "--since")
     _day(request.until, "--until")
     SelectionForm(since=request.since, until=request.until, latest=request.latest).selection()
+    require_network()
     resolve_model(profile(request))
     root = DataRoot.open(session.data)
     if request.upload and not _server_may_know_credentials(session):

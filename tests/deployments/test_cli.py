@@ -131,3 +131,19 @@ def test_secrets_never_show(cli: Cli) -> None:
     assert done.code == 2
     for secret in ("hush-hush-secret", ODIN["ODIN_API_KEY"], ODIN["ODIN_API_SECRET"]):
         assert secret not in done.out + done.err
+
+
+@pytest.mark.parametrize(
+    ("named", "value"),
+    [
+        ("HTTPS_PROXY", "http://127.0.0.1:9"),
+        ("https_proxy", "127.0.0.1:9"),
+        ("HTTPS_PROXY", "http://127.0.0.1:port"),
+        ("SSL_CERT_FILE", "/nowhere/ca.pem"),
+        ("REQUESTS_CA_BUNDLE", __file__),
+    ],
+)
+def test_a_way_out_that_leads_nowhere_is_told_before_anything_starts(cli: Cli, named: str, value: str) -> None:
+    done = cli("sync", SOURCE, **ODIN, **{named: value})
+    assert_one_sentence(done, 2)
+    assert named.upper() in done.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import date
 from pathlib import Path
 
@@ -18,8 +19,9 @@ SECRETS = {
 
 
 def test_every_part_is_reported_and_no_secret_shows(cli: Cli, tmp_path: Path) -> None:
-    proxy = "http://someone:proxypassword@127.0.0.1:9"
-    done = cli("doctor", "--json", **SECRETS, ODIN_PROJECT_ID="project-1", HTTPS_PROXY=proxy)
+    with socket.create_server(("127.0.0.1", 0)) as somebody:
+        proxy = f"http://someone:proxypassword@127.0.0.1:{somebody.getsockname()[1]}"
+        done = cli("doctor", "--json", **SECRETS, ODIN_PROJECT_ID="project-1", HTTPS_PROXY=proxy)
     assert [f["part"] for f in done.json["findings"]] == list(CHECKS)
     for secret in ("1234567", "proxypassword"):
         assert secret not in done.out + done.err
@@ -35,6 +37,13 @@ def test_what_is_missing_is_named(cli: Cli) -> None:
     assert "ODIN_API_KEY" in found["ODIN"]["text"]
     assert "/nowhere/ca.pem" in found["network"]["text"]
     assert {part for part, f in found.items() if f["verdict"] == "wrong"} == {"ODIN", "model", "network"}
+
+
+def test_a_proxy_where_nobody_listens_is_wrong(cli: Cli) -> None:
+    done = cli("doctor", "--json", HTTPS_PROXY="http://someone:proxypassword@127.0.0.1:9")
+    (network,) = [f for f in done.json["findings"] if f["part"] == "network"]
+    assert (done.code, network["verdict"]) == (2, "wrong")
+    assert "HTTPS_PROXY" in network["text"] and "proxypassword" not in done.out + done.err
 
 
 def test_the_table_is_for_people(cli: Cli) -> None:
