@@ -142,7 +142,10 @@ def _time_errors(windows: Sequence[Window], heard: Sequence[Heard]) -> tuple[flo
 
 
 def judge(name: str, windows: Sequence[Window], by: Judge) -> Row:
-    heard = list(by.hear(windows))
+    return score(name, windows, list(by.hear(windows)))
+
+
+def score(name: str, windows: Sequence[Window], heard: Sequence[Heard]) -> Row:
     truth = [normal(" ".join(s.text for s in w.segments)) for w in windows]
     said, wrong = count_errors(zip(truth, (normal(h.text) for h in heard), strict=True))
     right = sum(h.language == w.language for w, h in zip(windows, heard, strict=True)) / len(windows)
@@ -180,13 +183,13 @@ SPOILERS: dict[str, Callable[[Wave, Random], Wave]] = {
 def speech_rows(by: Judge, count: int, shard: Shard) -> Iterator[Row]:
     voices = SpeechBank.load().voices
     for seconds in (SHORT_S, FULL_S):
-        pooled: list[Window] = []
+        pooled, heard = list[Window](), list[Heard]()
         for voice in voices:
             windows = [from_bank(seconds, 1000 + i, voice) for i in range(count)]
             pooled += windows
-            if seconds == FULL_S:
-                yield judge(f"bank, {seconds:.0f} s, {voice}", windows, by)
-        yield judge(f"bank, {seconds:.0f} s, all voices", pooled, by)
+            heard += by.hear(windows)
+            yield score(f"bank, {seconds:.0f} s, {voice}", windows, heard[-count:])
+        yield score(f"bank, {seconds:.0f} s, all voices", pooled, heard)
     for language in ("en", "de"):
         for seconds in (SHORT_S, FULL_S):
             r = Random(f"judge {language} {seconds}")
