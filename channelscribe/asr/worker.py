@@ -84,6 +84,9 @@ class Worker:
                 self._batch(self._runner, tickets)
         except (Closed, Stopped):
             return
+        except ChannelscribeError as error:
+            log.error("the transcription engine stopped: %s", error.reason)
+            self._halt(error)
         except Exception as error:
             log.exception("the transcription engine stopped")
             self._halt(error)
@@ -107,6 +110,10 @@ class Worker:
         """No window can succeed any more: everybody who waits hears why, and so does everybody who comes."""
         known = isinstance(error, ChannelscribeError)
         self._failure = error if known else _engine_failure(error)
+        if isinstance(
+            error, UsageError
+        ):  # wrong for this video is wrong for all: the run must stop, not go through them
+            self._failure = EnvironmentFailure(error.reason, code=error.code)
         self._fail_all(self._pool.close())
 
     def _fail_all(self, jobs: Sequence[Job]) -> None:

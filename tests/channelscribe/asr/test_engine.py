@@ -133,7 +133,7 @@ def test_a_given_language_is_kept_and_an_unknown_one_refused(profile: Transcript
         with WhisperEngine(profile.model_copy(update={"language": given}), MemoryListener()) as engine:
             assert transcripts(engine, ["v1"], 1)["v1"].language == code
     with WhisperEngine(profile.model_copy(update={"language": "tlh"}), MemoryListener()) as engine:
-        with pytest.raises(UsageError) as caught:
+        with pytest.raises(EnvironmentFailure) as caught:
             transcripts(engine, ["v1"], 1)
         assert "de, en, fr" in caught.value.reason
 
@@ -143,7 +143,7 @@ def test_an_english_only_model_works(tmp_path: Path, profile: TranscriptionProfi
     with WhisperEngine(profile.model_copy(update={"model": model}), MemoryListener()) as engine:
         assert transcripts(engine, ["v1"], 1)["v1"].language == "en"
     german = profile.model_copy(update={"model": model, "language": "de"})
-    with WhisperEngine(german, MemoryListener()) as engine, pytest.raises(UsageError):
+    with WhisperEngine(german, MemoryListener()) as engine, pytest.raises(EnvironmentFailure):
         transcripts(engine, ["v1"], 1)
 
 
@@ -283,9 +283,9 @@ def test_a_listener_that_fails_fails_its_file_with_its_error(profile: Transcript
         assert engine._pool.waiting_bytes == 0
 
 
-def test_a_window_longer_than_the_model_hears_is_wrong_usage(profile: TranscriptionProfile) -> None:
+def test_a_window_longer_than_the_model_hears_stops_everything(profile: TranscriptionProfile) -> None:
     longer = profile.model_copy(update={"window_s": 3.0})
-    with WhisperEngine(longer, MemoryListener()) as engine, pytest.raises(UsageError):
+    with WhisperEngine(longer, MemoryListener()) as engine, pytest.raises(EnvironmentFailure):
         transcripts(engine, ["v1"], 1)
 
 
