@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from tests.flows.environment import clean
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 CHECKPOINT = CHECKOUT / "tests" / "speech_model" / "checkpoint"
-_OURS = ("CHANNELSCRIBE_", "ODIN_", "YOUTUBE_", "PREFECT_", "API_KEY", "API_SECRET")
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,7 @@ class Finished:
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(_OURS) and not k.lower().endswith("_proxy")}
-    return kept | {"CHANNELSCRIBE_MODEL": str(CHECKPOINT), "HF_HUB_OFFLINE": "1"} | more
+    return clean(**{"CHANNELSCRIBE_MODEL": str(CHECKPOINT), "HF_HUB_OFFLINE": "1", **more})
 
 
 Cli = Callable[..., Finished]
