@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from channelscribe.asr.greedy import Decoder
-from channelscribe.asr.job import Job, Ticket, WindowText
+from channelscribe.asr.job import Ticket, WindowText
 from channelscribe.asr.loading import LoadedWhisper
 from channelscribe.asr.plausible import Attempt, Rated, best, compression_ratio, draws, is_plausible, is_silence
 from channelscribe.asr.segments import segments_of
@@ -69,8 +69,9 @@ class BatchRunner:
         """Gives the kept encoder output back; it will be made again when needed."""
         self._encoded.clear()
 
-    def forget_job(self, job: Job) -> None:
-        for ticket in [t for t in self._encoded if t.job is job]:
+    def forget_ended(self) -> None:
+        """Windows of files that failed or were cancelled after their vote will never run."""
+        for ticket in [t for t in self._encoded if t.job.over or t.job.error is not None]:
             del self._encoded[ticket]
 
     def _encode(self, tickets: Sequence[Ticket]) -> Tensor:

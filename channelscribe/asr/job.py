@@ -29,6 +29,7 @@ class Job:
     media_sha256: str
     language: str | None
     error: Exception | None = None
+    over: bool = False  # nobody waits for it any more
     _texts: dict[int, WindowText] = field(default_factory=dict)
     _expected: int | None = None
     _changed: threading.Condition = field(default_factory=threading.Condition)

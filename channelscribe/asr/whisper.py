@@ -93,6 +93,7 @@ class WhisperEngine:
         except Closed:
             raise self._worker.failure or job.error or _closed(path.name) from None
         finally:
+            job.over = True
             self._pool.drop(job)
         return self._transcript(path, video_id, job, listening, self._clock.monotonic() - begun)
 

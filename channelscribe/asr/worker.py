@@ -122,7 +122,8 @@ class Worker:
                 job.fail(self._failure)
 
     def _batch(self, runner: BatchRunner, tickets: list[Ticket]) -> None:
-        live = [ticket for ticket in tickets if ticket.job.error is None]
+        runner.forget_ended()
+        live = [ticket for ticket in tickets if ticket.job.error is None and not ticket.job.over]
         if not live:
             return
         begun = time.monotonic()

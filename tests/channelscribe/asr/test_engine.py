@@ -289,6 +289,35 @@ def test_a_window_longer_than_the_model_hears_stops_everything(profile: Transcri
         transcripts(engine, ["v1"], 1)
 
 
+def test_a_file_that_fails_after_its_vote_leaves_nothing_in_memory(profile: TranscriptionProfile) -> None:
+    voted = threading.Event()
+
+    def before(index: int) -> None:
+        if index == 6 and not voted.is_set():
+            kept = _kept_by(engine)
+            voted.set()
+            assert kept, "no window has voted: this test shows nothing"
+            raise Poisoned("cut short.", code="truncated")
+
+    slow = profile.model_copy(update={"batch_size": 1})
+    with WhisperEngine(slow, MemoryListener(lambda stem: 8, before=before)) as engine:
+        with pytest.raises(Poisoned):
+            transcripts(engine, ["v1"], 1)
+        transcripts(engine, ["v2"], 1)
+        assert engine._worker._runner is not None
+        assert not engine._worker._runner._encoded
+
+
+def _kept_by(engine: WhisperEngine) -> bool:
+    """Waits until some windows have voted and wait for their turn."""
+    for _ in range(2000):
+        runner = engine._worker._runner
+        if runner is not None and runner._encoded:
+            return True
+        time.sleep(0.005)
+    return False
+
+
 def test_the_registry_opens_by_name_and_refuses_others(profile: TranscriptionProfile) -> None:
     with open_engine(profile) as engine:
         assert engine.name == "whisper"
