@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).resolve().parent.parent
 CHECKPOINT = CHECKOUT / "tests" / "speech_model" / "checkpoint"
 DEPLOYMENT = "sync-channel/on-demand"
-WINDOW_S = 8  # what the shipped small model was trained on
 LONGEST_RUN_S = 3600.0
 _MARK = ".channelscribe-demo"
 _OTHERS_SETTINGS = ("CHANNELSCRIBE_", "ODIN_", "YOUTUBE_", "PREFECT_API_", "PREFECT_HOME", "API_KEY", "API_SECRET")
@@ -90,7 +89,6 @@ def set_environment(stand_ins: Mapping[str, str]) -> None:
     os.environ.update(stand_ins)
     os.environ.update(
         CHANNELSCRIBE_MODEL=str(CHECKPOINT),
-        CHANNELSCRIBE_WINDOW_S=str(WINDOW_S),
         YOUTUBE_SPACING_S="0",  # the stand-in needs no politeness
         YOUTUBE_REQUEST_PAUSE_S="0",
         HF_HUB_OFFLINE="1",

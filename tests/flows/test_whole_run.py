@@ -17,8 +17,8 @@ from tests.flows.tables import attempts, table
 
 pytestmark = [pytest.mark.prefect, pytest.mark.slow]
 
-MOST_WORD_ERRORS = 0.3
-NEAR_S = 0.5
+MOST_WORD_ERRORS = 0.12
+NEAR_S = 0.2
 TXT_LINE = re.compile(r"\[\d\d:\d\d - \d\d:\d\d\] \S.*")
 METADATA = {
     *("author_name", "uploaded_by", "added_by", "category", "last_upload", "videoId", "publishedAt", "channelId"),
