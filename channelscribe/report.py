@@ -33,7 +33,6 @@ class Line:
     code: str = ""
     reason: str = ""
     retry_after: datetime | None = None
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -119,25 +118,24 @@ def _last_outcomes(outcomes: Iterable[Outcome]) -> Mapping[str, list[Outcome]]:
 
 
 def _line(video: Video, past: list[Outcome], finished: frozenset[str]) -> Line:
-    seconds = sum(o.seconds for o in past)
     if video.video_id in finished:
-        return Line(video, Fate.DONE, seconds=seconds)
+        return Line(video, Fate.DONE)
     if not past or past[-1].state is not OutcomeState.FAILED:
-        return Line(video, Fate.NOT_STARTED, reason="The run ended before this video was finished.", seconds=seconds)
-    return _failure(video, Fate.FAILED, past[-1], seconds)
+        return Line(video, Fate.NOT_STARTED, reason="The run ended before this video was finished.")
+    return _failure(video, Fate.FAILED, past[-1])
 
 
 def _done_line(video: Video, past: list[Outcome]) -> Line:
     ours = any(o.state is OutcomeState.DONE for o in past)
-    return Line(video, Fate.DONE if ours else Fate.ALREADY_DONE, seconds=sum(o.seconds for o in past))
+    return Line(video, Fate.DONE if ours else Fate.ALREADY_DONE)
 
 
 def _parked_line(video: Video, outcome: Outcome) -> Line:
-    return _failure(video, Fate.PARKED, outcome, 0.0)
+    return _failure(video, Fate.PARKED, outcome)
 
 
-def _failure(video: Video, fate: Fate, o: Outcome, seconds: float) -> Line:
-    return Line(video, fate, str(o.stage), o.failure_class, o.code, o.reason, o.retry_after, seconds)
+def _failure(video: Video, fate: Fate, o: Outcome) -> Line:
+    return Line(video, fate, str(o.stage), o.failure_class, o.code, o.reason, o.retry_after)
 
 
 def markdown(report: RunReport) -> str:

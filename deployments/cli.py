@@ -18,7 +18,7 @@ import typer
 from channelscribe.core.errors import ChannelscribeError, FailureClass
 from channelscribe.core.names import is_video_id
 
-DONE, SOME_FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+DONE, WRONG, INTERRUPTED = 0, 2, 130
 _QUIET = ("httpx", "httpcore", "urllib3", "googleapiclient", "prefect")
 
 app = typer.Typer(
@@ -144,10 +144,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _classified(arguments: Sequence[str], error: ChannelscribeError) -> int:
+    """What arrives here kept the whole run from beginning or going on; videos that failed are told by the command."""
     if "--debug" in arguments:
         logging.getLogger(__name__).error("failed", exc_info=error)
-    broken = error.failure_class in (FailureClass.USAGE, FailureClass.ENVIRONMENT, FailureClass.BUG)
-    return _tell(arguments, WRONG if broken else SOME_FAILED, error.reason, error.code, str(error.failure_class))
+    return _tell(arguments, WRONG, error.reason, error.code, str(error.failure_class))
 
 
 def _unclassified(arguments: Sequence[str], error: Exception) -> int:

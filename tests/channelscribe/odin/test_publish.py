@@ -313,6 +313,27 @@ def test_without_any_list_a_lost_record_is_found_by_the_conflict(
     assert odin.uploads(work.key) == 1
 
 
+def test_without_any_list_an_older_text_behind_a_success_is_found_and_replaced(
+    odin: OdinEmulator, client: OdinClient, work: Work
+) -> None:
+    odin.faults.missing("/knowledgebase", "/search/documents", f"{odin.project_id}/knowledge")
+    key = work.publish(client).upload.document_key
+    changed = work.saying("[00:00 - 00:01] other\n")
+    kept = {"message": "ok", "content": "", "document_data": {}, "document_key": key, "status": "synced"}
+    odin.faults.add(method="POST", path="/knowledge/add/file", status=200, body=kept)
+    published = changed.publish(client)
+    assert odin.documents[work.key].content == changed.content
+    assert published.upload.verified_at is not None
+
+
+def test_without_list_and_text_a_success_is_not_taken_for_proof(
+    odin: OdinEmulator, client: OdinClient, work: Work
+) -> None:
+    odin.faults.missing("/knowledgebase", "/search/documents", f"{odin.project_id}/knowledge", "/fetch_documents")
+    published = work.publish(client)
+    assert (published.sent, published.upload.verified_at) == (True, None)
+
+
 @pytest.mark.parametrize("style", ["flat", "custom", "hidden"])
 def test_a_lost_record_is_adopted_however_odin_shows_metadata(clock: VirtualClock, work: Work, style: str) -> None:
     with OdinEmulator(processing_s=8.0, monotonic=clock.monotonic, metadata_style=style) as odin:
