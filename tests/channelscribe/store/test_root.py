@@ -248,11 +248,3 @@ def test_only_abandoned_temporaries_are_swept(tmp_path: Path) -> None:
         os.utime(path, (1e9 - age_s, 1e9 - age_s))
     assert root.sweep("archive", 1e9 - 1e5) == 1
     assert sorted(p.name for p in (tmp_path / "archive/c").iterdir()) == [".other", ".tmp-2-young", "x.json"]
-
-
-def test_a_file_is_no_data_root(tmp_path: Path) -> None:
-    file = tmp_path / "notes.txt"
-    file.write_text("mine")
-    with pytest.raises(EnvironmentFailure, match="name a folder"):
-        DataRoot.open(file)
-    assert file.read_text() == "mine"
