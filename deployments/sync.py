@@ -23,6 +23,7 @@ from channelscribe.core.settings import Settings
 from channelscribe.odin.config import OdinConfig
 from channelscribe.store.archive import Archive
 from channelscribe.store.root import DataRoot
+from channelscribe.youtube.download import AudioFormat
 from channelscribe.youtube.source import parse_source
 from deployments.figures import figure_rows, figures, show
 from deployments.follow import follow
@@ -61,6 +62,7 @@ class SyncRequest:
     upload: bool = True
     tolerate_failures: bool = False
     retry_parked: bool = False
+    media: str = "m4a"
 
 
 def sync(session: Session, request: SyncRequest) -> int:
@@ -90,6 +92,8 @@ def preflight(session: Session, request: SyncRequest) -> DataRoot:
     _day(request.until, "--until")
     SelectionForm(since=request.since, until=request.until, latest=request.latest).selection()
     require_network()
+    if request.media not in set(AudioFormat):
+        raise UsageError(f"--media {request.media!r} is none of {', '.join(AudioFormat)}", code="bad_media")
     resolve_model(profile(request))
     root = DataRoot.open(session.data)
     if request.upload and not _server_may_know_credentials(session):
@@ -172,6 +176,7 @@ def run_flow(session: Session, request: SyncRequest, server: Server) -> State[An
         source=request.source,
         selection=SelectionForm(since=request.since, until=request.until, latest=request.latest),
         transcription=TranscriptionForm.model_validate(chosen),
+        media=AudioFormat(request.media).value,
         upload=request.upload,
         tolerate_failures=request.tolerate_failures,
         retry_parked=request.retry_parked,

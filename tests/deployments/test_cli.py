@@ -24,6 +24,11 @@ def assert_one_sentence(done: Finished, code: int) -> None:
     assert "Traceback" not in done.err
 
 
+def test_a_kind_of_file_that_is_not_kept_is_named_with_those_that_are(cli: Cli) -> None:
+    assert_one_sentence(done := cli("sync", SOURCE, "--media", "flac", **ODIN), 2)
+    assert "flac" in done.err and "m4a, mp3, mp4" in done.err
+
+
 def test_help_names_every_verb_and_the_exit_codes() -> None:
     shown = CliRunner().invoke(app, ["--help"])
     assert shown.exit_code == 0
