@@ -54,6 +54,9 @@ def _other(error: OSError | ValueError, number: int | None, where: str, what: st
         return Transient(reason, code="file_missing")
     if isinstance(error, TimeoutError | ConnectionError):
         return Transient(f"The data root {where} does not answer ({what}): {error}.", code="storage_unreachable")
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        reason = f"The data root {where} cannot be a folder ({what}), because a file is in its place; name another."
+        return EnvironmentFailure(reason, code="bad_path")
     if isinstance(error, ValueError) or number in _NAMES:
         return EnvironmentFailure(f"The data root {where} cannot hold this ({what}): {error}.", code="bad_path")
     return EnvironmentFailure(f"The data root {where} failed ({what}): {error}.", code="storage")

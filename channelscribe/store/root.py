@@ -64,10 +64,7 @@ class DataRoot:
         text = str(url)
         scheme = _scheme(text)
         if scheme in ("", "file", "local"):
-            path = _local_path(text, scheme)
-            if path.exists() and not path.is_dir():
-                raise EnvironmentFailure(f"The data root {path} is a file; name a folder.", code="bad_path")
-            root = cls(LocalFolder(path))
+            root = cls(LocalFolder(_local_path(text, scheme)))
         else:
             root = cls(_remote(text, scheme))
         root._prove_writable()

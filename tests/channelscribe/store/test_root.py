@@ -130,7 +130,7 @@ def test_a_url_given_as_a_path_is_noticed() -> None:
 def test_a_file_is_no_data_root(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     for place in ("file", "file/below"):
-        with pytest.raises(EnvironmentFailure):
+        with pytest.raises(EnvironmentFailure, match="a file is in its place"):
             DataRoot.open(tmp_path / place)
 
 
