@@ -28,6 +28,7 @@ from channelscribe.store.schema import TABLE_KEY, VERSION_KEY, Table
 log = logging.getLogger(__name__)
 _NAME = re.compile(r"(part|tidy)-(\d{20})-([0-9a-f]{8})-([0-9a-f]{16}|many)\.parquet")
 _MANY = "many"
+_LISTINGS = 10  # a compaction is over sooner; what is still missing then is gone for good
 _YEAR_2100_NS = 4_102_444_800_000_000_000  # a stamp from beyond is a broken clock or a forged name
 
 
@@ -100,14 +101,26 @@ class TableFolder:
         return listed
 
     def parts(self, key: str | None = None) -> list[Part]:
-        """The sound parts, all of them or those that may hold `key`. A bad file is named in one WARNING."""
+        """The sound parts, all of them or those that may hold `key`. A bad file is named in one WARNING.
+
+        On a remote root a listed part may be compacted away before it is copied; what replaced it is listed anew.
+        """
+        found = self._copied(key)
+        for _ in range(_LISTINGS):
+            if None not in found:
+                break
+            found = self._copied(key)
+        return [part for part in found if part is not None and self._is_sound(part)]
+
+    def _copied(self, key: str | None) -> list[Part | None]:
+        """The listed parts with their local files; None for one that vanished in between."""
         names = self.names()
         if key is not None:
             wanted = (hint(key), _MANY)
             names = [n for n in names if not (m := _NAME.fullmatch(n.rsplit("/", 1)[-1])) or m[4] in wanted]
         paths = {path.name: path for path in self.root.fetch_parts(names)}
-        found = [Part(rel, paths[name]) for rel in names if (name := rel.rsplit("/", 1)[-1]) in paths]
-        return [part for part in found if self._is_sound(part)]
+        local = [(rel, paths.get(rel.rsplit("/", 1)[-1])) for rel in names]
+        return [Part(rel, path) if path else None for rel, path in local]
 
     def drop_broken(self, parts: Sequence[Part]) -> bool:
         """Reads every part to its end and remembers those that cannot be; True when there was one."""
