@@ -86,7 +86,7 @@ def draw_up(
     finished: frozenset[str],
     stopped_by: str = "",
 ) -> RunReport:
-    """The report of a run from its plan and its `outcomes/`. `finished` are the ids whose whole chain stands,
+    """The report of a run from its plan and its `outcomes/`. `finished` are the ids whose whole chain stands.
 
     `documents` counts those of this run whose upload was proven (indexed, with chunks).
     """
