@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from channelscribe.asr.greedy import Decoder
-from channelscribe.asr.job import Ticket, WindowText
+from channelscribe.asr.job import Ticket
 from channelscribe.asr.loading import LoadedWhisper
 from channelscribe.asr.plausible import Attempt, Rated, best, compression_ratio, draws, is_plausible, is_silence
 from channelscribe.asr.segments import segments_of
 from channelscribe.core.profile import TranscriptionProfile
+from channelscribe.core.window import WindowText
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from channelscribe.core.model import Segment
-from channelscribe.core.window import Window, WindowSound
-
-
-@dataclass(frozen=True, slots=True)
-class WindowText:
-    """What a window gave; `silent` when the model itself said that nobody speaks in it."""
-
-    window: Window
-    segments: tuple[Segment, ...]
-    silent: bool = False
+from channelscribe.core.window import WindowSound, WindowText
 
 
 @dataclass(eq=False)

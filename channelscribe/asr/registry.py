@@ -14,7 +14,9 @@ from channelscribe.asr.engine import Engine
 from channelscribe.asr.model import resolve_model
 from channelscribe.core.errors import EnvironmentFailure, UsageError
 from channelscribe.core.fingerprint import transcript_fingerprint
+from channelscribe.core.gpu import Gate
 from channelscribe.core.profile import TranscriptionProfile
+from channelscribe.core.window import WindowKeeper
 
 # Named and not imported: a noun knows only the core, and this is the one place that puts the two rooms together.
 _LISTENER = "channelscribe.audio.feed:listen"
@@ -22,7 +24,7 @@ _LISTENER = "channelscribe.audio.feed:listen"
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
-    """`factory` is "module:function" and takes a profile and a `core.window.Listener`; `extra` is what to install."""
+    """`factory` is "module:function" and takes profile, listener, gate and keeper; `extra` is what to install."""
 
     name: str
     factory: str
@@ -48,11 +50,19 @@ def engine_spec(name: str) -> EngineSpec:
     return ENGINES[name]
 
 
-def open_engine(profile: TranscriptionProfile, name: str = "whisper") -> Engine:
-    """Resolves the model at once, so that a missing one is told before any work; loads no weight yet."""
+def open_engine(
+    profile: TranscriptionProfile,
+    name: str = "whisper",
+    *,
+    gate: Gate | None = None,
+    keeper: WindowKeeper | None = None,
+) -> Engine:
+    """`gate` holds the engine between its steps, `keeper` keeps finished windows; without them neither happens.
+
+    Resolves the model at once, so that a missing one is told before any work; loads no weight yet."""
     spec = engine_spec(name)
     try:
-        engine: Engine = _named(spec.factory)(profile, _named(_LISTENER))
+        engine: Engine = _named(spec.factory)(profile, _named(_LISTENER), gate, keeper)
     except ImportError as error:
         install = f"pip install 'channelscribe[{spec.extra}]'" if spec.extra else "pip install channelscribe"
         raise EnvironmentFailure(

@@ -18,7 +18,7 @@ from typing import Self
 
 from channelscribe.asr.device import DeviceChoice, choose_device
 from channelscribe.asr.engine import EngineStats
-from channelscribe.asr.job import Job, Ticket, WindowText, assemble
+from channelscribe.asr.job import Job, Ticket, assemble
 from channelscribe.asr.loading import LoadedWhisper, load_whisper
 from channelscribe.asr.model import ModelRef, resolve_model
 from channelscribe.asr.pool import Closed, Pool
@@ -26,9 +26,10 @@ from channelscribe.asr.worker import Worker
 from channelscribe.core.clock import Clock, SystemClock
 from channelscribe.core.errors import Poisoned, Transient
 from channelscribe.core.fingerprint import transcript_fingerprint
+from channelscribe.core.gpu import Gate, OpenGate
 from channelscribe.core.model import Provenance, Transcript
 from channelscribe.core.profile import TranscriptionProfile
-from channelscribe.core.window import Listener, Listening
+from channelscribe.core.window import Listener, Listening, WindowKeeper, WindowText
 
 log = logging.getLogger(__name__)
 NAME = "whisper"
@@ -48,15 +49,17 @@ class WhisperEngine:
         profile: TranscriptionProfile,
         listener: Listener,
         *,
+        gate: Gate | None = None,
+        keeper: WindowKeeper | None = None,
         load: Callable[[ModelRef, DeviceChoice], LoadedWhisper] = load_whisper,
         clock: Clock | None = None,
     ) -> None:
         self._profile, self._listener, self._load = profile, listener, load
-        self._clock = clock or SystemClock()
+        self._clock, self._keeper = clock or SystemClock(), keeper
         self._ref = resolve_model(profile)
         self._choice: DeviceChoice | None = None
         self._pool = Pool(profile.pool_mib << 20)
-        self._worker = Worker(profile, self._pool, self._loaded)
+        self._worker = Worker(profile, self._pool, self._loaded, gate or OpenGate())
         self._lock = threading.Lock()
         self._started = False
 
@@ -224,6 +227,8 @@ def _ignore(_: float) -> None:
     return None
 
 
-def open_whisper(profile: TranscriptionProfile, listener: Listener) -> WhisperEngine:
+def open_whisper(
+    profile: TranscriptionProfile, listener: Listener, gate: Gate | None, keeper: WindowKeeper | None
+) -> WhisperEngine:
     """The registry's factory."""
-    return WhisperEngine(profile, listener)
+    return WhisperEngine(profile, listener, gate=gate, keeper=keeper)

@@ -20,6 +20,7 @@ from channelscribe.asr.job import Job, Ticket
 from channelscribe.asr.loading import LoadedWhisper, known_language
 from channelscribe.asr.pool import Closed, Pool
 from channelscribe.core.errors import ChannelscribeError, EnvironmentFailure, Poisoned, UsageError
+from channelscribe.core.gpu import Gate
 from channelscribe.core.profile import TranscriptionProfile
 
 log = logging.getLogger(__name__)
@@ -39,8 +40,10 @@ class Totals:
 class Worker:
     """`load` is called in the thread, at the first window; when it or the device fails, everybody hears why."""
 
-    def __init__(self, profile: TranscriptionProfile, pool: Pool, load: Callable[[], LoadedWhisper]) -> None:
-        self._profile, self._pool, self._load = profile, pool, load
+    def __init__(
+        self, profile: TranscriptionProfile, pool: Pool, load: Callable[[], LoadedWhisper], gate: Gate
+    ) -> None:
+        self._profile, self._pool, self._load, self._gate = profile, pool, load, gate
         self._stop = threading.Event()
         self._batch_size = profile.batch_size
         self._totals = Totals()
@@ -128,8 +131,11 @@ class Worker:
             return
         begun = time.monotonic()
         try:
-            self._vote(runner, live)
-            self._run(runner, live)
+            with self._gate.step("decode", len(live), self._stop.is_set):
+                if self._stop.is_set():
+                    raise Stopped
+                self._vote(runner, live)
+                self._run(runner, live)
         except (Stopped, Closed):
             raise
         except Exception as error:  # noqa: BLE001  classified there, or raised again

@@ -12,6 +12,8 @@
     │   ├── Throttled          429, rate limit, quota                                   the whole lane pauses
     │   └── Blocked            bot wall, captcha                                        the lane stops, ask the operator
     ├── EnvironmentFailure     disk full, bad credentials, missing part                 stop the run, mend, start again
+    │   └── GpuFailure         lost card, critical error, stop zone                     stop the run, look at the card
+    │       └── CoolingTimeout the card did not cool in the time allowed                stop the run, retry goes on
     └── Poisoned               media that crashes, hangs or cheats the decoder          quarantine after two attempts
 
 The message of an error is one sentence that tells the user what happened and what to do. `code` is the short name that
@@ -40,6 +42,7 @@ class FailureClass(StrEnum):
     THROTTLED = "throttled"
     BLOCKED = "blocked"
     ENVIRONMENT = "environment"
+    GPU = "gpu"
     POISONED = "poisoned"
     BUG = "bug"
 
@@ -149,6 +152,16 @@ class EnvironmentFailure(ChannelscribeError):
 
     failure_class = FailureClass.ENVIRONMENT
     decision = Decision.STOP_RUN
+
+
+class GpuFailure(EnvironmentFailure):
+    """The card is lost, in error or beyond its limits; nothing more may run on it."""
+
+    failure_class = FailureClass.GPU
+
+
+class CoolingTimeout(GpuFailure):
+    """The guard has held the run for longer than allowed; a retry goes on after the last finished window."""
 
 
 class Poisoned(ChannelscribeError):

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from channelscribe.core.model import Segment
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -55,6 +57,37 @@ class Window:
 
     def to_file_s(self, seconds: float, *, ending: bool = False) -> float:
         return self.to_file(round(seconds * RATE_HZ), ending=ending) / RATE_HZ
+
+
+@dataclass(frozen=True, slots=True)
+class WindowText:
+    """What a window gave; `silent` when the model itself said that nobody speaks in it."""
+
+    window: Window
+    segments: tuple[Segment, ...]
+    silent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KeptWindows:
+    """What an earlier, interrupted attempt at a file finished. `language` is the one its windows were written in."""
+
+    language: str | None = None
+    texts: tuple[WindowText, ...] = ()
+
+
+class WindowKeeper(Protocol):
+    """Finished windows of unfinished files, by the fingerprint of the transcript to be; outlives a kill -9."""
+
+    def kept(self, fingerprint: str) -> KeptWindows: ...
+
+    def keep(self, fingerprint: str, language: str, text: WindowText) -> None:
+        """Durable within a second or two; never raises for a full disk or a lost one (a checkpoint is a comfort)."""
+        ...
+
+    def forget(self, fingerprint: str) -> None:
+        """The transcript stands in the archive; nothing of it need be kept here."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
