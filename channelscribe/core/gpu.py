@@ -148,7 +148,10 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What the run was doing since the sample before. `busy_share`: part of that time in which a GPU step ran."""
+    """What the run was doing since the sample before. `busy_share`: part of that time in which a GPU step ran.
+
+    `longest_step_s`: the longest of the recent GPU steps, a step in flight counting as long as it has run; 0 when none.
+    """
 
     stage: str = "idle"
     batch: int = 0
@@ -156,6 +159,7 @@ class Load:
     videos: int = 0
     busy_share: float = 0.0
     held_s: float = 0.0
+    longest_step_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
