@@ -42,11 +42,12 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GpuProcess:
-    """A process that holds memory on the card. `ours`: this run or one of its children."""
+    """A process that holds memory on the card. `ours`: this run or one of its children; None where it cannot be told
+    (in a container the driver names processes by numbers of the host), which is no proof of a foreign tenant."""
 
     pid: int
     used_bytes: int | None
-    ours: bool
+    ours: bool | None
     name: str = ""
 
 
@@ -108,13 +109,18 @@ class GpuSample:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """Which card a reader reads. `ordinal` is CUDA's number in this process, None where CUDA does not see it."""
+    """Which card a reader reads. `ordinal` is CUDA's number in this process, None where CUDA does not see it.
+
+    `uuid` is always that of the whole card, which heats and draws power as one; `instance` is the UUID of the MIG
+    instance of it that the run uses, and then memory and processes are those of the instance.
+    """
 
     uuid: str
     name: str
     ordinal: int | None = None
     driver: str = ""
     total_bytes: int | None = None
+    instance: str = ""
 
 
 class Reader(Protocol):
