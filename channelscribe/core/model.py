@@ -191,7 +191,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One flow run, as accounted. GPU figures are None where no guard measured them."""
+    """One flow run, as accounted. GPU figures are None where no guard measured them.
+
+    `guard` is the policy under which the run worked, with its ceilings; None where there was no guard.
+    """
 
     run_id: str
     name: str
@@ -212,3 +215,11 @@ class Run:
     gpu_busy_share: float | None = None
     energy_j: float | None = None
     cost_usd: float | None = None
+    peak_memory_bytes: int | None = None
+    throttled_s: float | None = None
+    paused_s: float | None = None
+    slowed_s: float | None = None
+    pauses: int | None = None
+    peak_temp_c: float | None = None
+    audio_s_per_joule: float | None = None
+    guard: dict[str, Any] | None = None

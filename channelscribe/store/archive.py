@@ -16,15 +16,19 @@ import filelock
 import pyarrow as pa
 
 from channelscribe.core.clock import Clock, SystemClock
+from channelscribe.core.curve import COLUMNS, Moment
 from channelscribe.core.errors import ChannelscribeError, Transient
+from channelscribe.core.gpu import Reading
 from channelscribe.core.model import Media, Outcome, Run, Transcript, Upload, Video
 from channelscribe.core.text import clean_text
 from channelscribe.store import rows
 from channelscribe.store.buffer import Buffer
+from channelscribe.store.metrics import MOST_WAITING, ReadingWriter
 from channelscribe.store.parts import Stamps, TableFolder
 from channelscribe.store.reader import Reader
+from channelscribe.store.readings import readings
 from channelscribe.store.root import DataRoot
-from channelscribe.store.schema import OUTCOMES, TABLES, WHOLE_TRANSCRIPTS, latest
+from channelscribe.store.schema import GPU_METRICS, OUTCOMES, TABLES, WHOLE_TRANSCRIPTS, latest
 from channelscribe.store.tidy import tidy
 
 if TYPE_CHECKING:
@@ -35,9 +39,14 @@ _ABANDONED_S = 24 * 3600.0
 
 
 class Archive:
-    """Puts are on the disk when they return, except outcomes, which are written every `flush_s` and on `close`."""
+    """Puts are on the disk when they return, except outcomes and readings of a card.
 
-    def __init__(self, root: DataRoot, clock: Clock | None = None, *, flush_s: float = 2.0) -> None:
+    Those are written every `flush_s` and `readings_s`, and on `close`.
+    """
+
+    def __init__(
+        self, root: DataRoot, clock: Clock | None = None, *, flush_s: float = 2.0, readings_s: float = 5.0
+    ) -> None:
         self.root = root
         self._clock: Clock = clock or SystemClock()
         self._stamps = Stamps(self._clock)
@@ -45,8 +54,10 @@ class Archive:
         self._reader = Reader(self._folders, self._clock)
         for folder in self._folders.values():
             folder.names()  # learns the newest stamp, so that this writer comes after it
-        self._outcomes = Buffer(self._folders["outcomes"].write, flush_s)
-        self._at_exit = weakref.finalize(self, self._outcomes.close)
+        outcomes, metrics = self._folders["outcomes"], ReadingWriter(self._folders["gpu_metrics"], self._stamps)
+        self._outcomes = Buffer[pa.Table](lambda made: outcomes.write(pa.concat_tables(made)), flush_s, "outcomes")
+        self._readings = Buffer[Reading](metrics.write, readings_s, "readings of the card", MOST_WAITING)
+        self._at_exit = (weakref.finalize(self, self._outcomes.close), weakref.finalize(self, self._readings.close))
 
     def put_videos(self, videos: Sequence[Video]) -> None:
         latest = {video.video_id: video for video in videos}
@@ -74,16 +85,25 @@ class Archive:
         row = rows.record_row(dated, self._stamps.next())
         self._outcomes.add(rows.arrow_rows(self._folders["outcomes"].table, [row]))
 
+    def put_readings(self, readings: Sequence[Reading]) -> None:
+        """Buffered; never raises for what a card says. While the disk refuses, the newest 50,000 wait."""
+        self._readings.add(*readings)
+
     def flush(self) -> None:
-        """Writes the outcomes that wait."""
+        """Writes the outcomes and readings that wait."""
         self._outcomes.flush()
+        self._readings.flush()
 
     def close(self) -> None:
-        """Writes the outcomes that wait and lets go of everything; reading and writing open it again by themselves."""
+        """Writes what waits and lets go of everything; reading and writing open it again by themselves."""
         try:
-            self._outcomes.close()
+            try:
+                self._outcomes.close()
+            finally:
+                self._readings.close()
         except ChannelscribeError:
-            self._at_exit.detach()  # told once, here; not again as a traceback when the process ends
+            for last_chance in self._at_exit:
+                last_chance.detach()  # told once, here; not again as a traceback when the process ends
             raise
         finally:
             self._reader.close()
@@ -149,8 +169,22 @@ class Archive:
     def runs(self) -> list[Run]:
         return rows.records(Run, self._reader.view("runs", "ORDER BY started_at"))
 
+    def readings(self, run_id: str) -> list[Reading]:
+        """Everything that is known of the cards of a run, by time."""
+        return readings(self._metrics(run_id, "*").to_pylist())
+
+    def moments(self, run_id: str) -> list[Moment]:
+        """The same as a curve: what totals and pictures need, which is read many times faster."""
+        return rows.records(Moment, self._metrics(run_id, ", ".join(f'"{name}"' for name in COLUMNS)))
+
+    def _metrics(self, run_id: str, columns: str) -> pa.Table:
+        key = clean_text(run_id)
+        self._readings.flush()
+        sql = f'SELECT {columns} FROM ({latest(GPU_METRICS, "WHERE run_id = $1")}) ORDER BY "at", uuid'
+        return self._reader.ask(sql, [key], key)
+
     def query(self, sql: str, params: Sequence[Any] = ()) -> pd.DataFrame:
-        """Any SQL over `videos`, `media`, `segments`, `transcripts`, `uploads`, `outcomes`, `runs`."""
+        """Any SQL over `videos`, `media`, `segments`, `transcripts`, `uploads`, `outcomes`, `runs`, `gpu_metrics`."""
         frame: pd.DataFrame = self.ask(sql, params).to_pandas()
         return frame
 

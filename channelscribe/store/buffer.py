@@ -1,6 +1,7 @@
 """Rows that may wait a few seconds, so that a busy run does not write a file for every one of them.
 
-Under `Archive.put_outcome`: a kill loses at most one interval; a full disk loses nothing, the rows wait.
+Under `Archive.put_outcome` and `Archive.put_readings`: a kill loses at most one interval; a full disk loses nothing
+that `most` allows, the rows wait.
 """
 
 from __future__ import annotations
@@ -8,32 +9,40 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-
-import pyarrow as pa
+from typing import Generic, TypeVar
 
 from channelscribe.core.errors import ChannelscribeError
 
 log = logging.getLogger(__name__)
+Kept = TypeVar("Kept")
 
 
-class Buffer:
-    """Collects small tables and hands them to `write` as one, every `interval_s` and on `flush`."""
+class Buffer(Generic[Kept]):
+    """Collects things and hands them to `write` together, every `interval_s` and on `flush`.
 
-    def __init__(self, write: Callable[[pa.Table], object], interval_s: float) -> None:
+    Where they cannot be written, the newest `most` wait (None: all), and one warning says what happens.
+    """
+
+    def __init__(
+        self, write: Callable[[list[Kept]], object], interval_s: float, what: str, most: int | None = None
+    ) -> None:
         self._write = write
         self._interval_s = interval_s
-        self._waiting: list[pa.Table] = []
+        self._what = what
+        self._most = most
+        self._waiting: list[Kept] = []
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def add(self, rows: pa.Table) -> None:
+    def add(self, *new: Kept) -> None:
         with self._lock:
-            self._waiting.append(rows)
+            self._waiting.extend(new)
+            self._bound()
             if self._thread is None or not self._thread.is_alive():
                 self._wake.clear()
-                self._thread = threading.Thread(target=self._run, name="outcomes", daemon=True)
+                self._thread = threading.Thread(target=self._run, name=self._what, daemon=True)
                 self._thread.start()
 
     def flush(self) -> None:
@@ -44,10 +53,11 @@ class Buffer:
             if not taken:
                 return
             try:
-                self._write(pa.concat_tables(taken))
+                self._write(taken)
             except BaseException:
                 with self._lock:
                     self._waiting = taken + self._waiting
+                    self._bound()
                 raise
 
     def close(self) -> None:
@@ -58,6 +68,12 @@ class Buffer:
             thread.join()
         self.flush()
 
+    def _bound(self) -> None:
+        if self._most is not None and len(self._waiting) > self._most:
+            lost = len(self._waiting) - self._most * 9 // 10
+            log.warning("The oldest %d %s could not be written for too long and are given up.", lost, self._what)
+            del self._waiting[:lost]
+
     def _run(self) -> None:
         told = False
         while not self._wake.wait(self._interval_s):
@@ -66,7 +82,7 @@ class Buffer:
                 told = False
             except ChannelscribeError as error:
                 if not told:
-                    log.warning("Outcomes are kept in memory until they can be written: %s", error)
+                    log.warning("%s are kept in memory until they can be written: %s", self._what.capitalize(), error)
                 told = True
             with self._lock:
                 if not self._waiting:

@@ -13,7 +13,7 @@ import re
 import secrets
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from channelscribe.core.clock import Clock
 from channelscribe.core.text import clean_text
 from channelscribe.store.root import DataRoot
-from channelscribe.store.schema import TABLE_KEY, VERSION_KEY, Table
+from channelscribe.store.table import TABLE_KEY, VERSION_KEY, Table
 
 log = logging.getLogger(__name__)
 _NAME = re.compile(r"(part|tidy)-(\d{20})-([0-9a-f]{8})-([0-9a-f]{16}|many)\.parquet")
@@ -56,8 +56,11 @@ class Stamps:
 
 @dataclass(frozen=True)
 class Part:
+    """`old`: it was written before some column was added to its table."""
+
     rel: str
     path: Path
+    old: bool = False
 
     @property
     def name(self) -> str:
@@ -73,6 +76,7 @@ class TableFolder:
         self.stamps = stamps
         self._sound: set[str] = set()
         self._bad: set[str] = set()
+        self._old: set[str] = set()
         self._lock = threading.Lock()
 
     def write(self, rows: pa.Table, key: str | None = None, kind: str = "part") -> str:
@@ -110,7 +114,8 @@ class TableFolder:
             if None not in found:
                 break
             found = self._copied(key)
-        return [part for part in found if part is not None and self._is_sound(part)]
+        sound = [part for part in found if part is not None and self._is_sound(part)]
+        return [replace(part, old=True) if part.rel in self._old else part for part in sound]
 
     def _copied(self, key: str | None) -> list[Part | None]:
         """The listed parts with their local files; None for one that vanished in between."""
@@ -138,7 +143,7 @@ class TableFolder:
         with self._lock:
             if identity in self._sound or identity in self._bad:
                 return identity in self._sound
-        fault = self._fault(part.path)
+        fault = self._fault(part)
         if fault:
             self._reject(part, fault)
         with self._lock:
@@ -146,19 +151,21 @@ class TableFolder:
                 self._sound.add(identity)
         return not fault
 
-    def _fault(self, path: Path) -> str:
+    def _fault(self, part: Part) -> str:
         try:
-            schema = pq.read_schema(path)
+            schema = pq.read_schema(part.path)
         except FileNotFoundError:
             return ""
         except (pa.ArrowException, OSError, ValueError) as error:
             return f"it is no whole Parquet file ({str(error)[:120]})"
-        if not schema.equals(self.table.schema):
+        if not self.table.takes(schema):
             return f"its columns are not those of {self.table.name}"
         metadata = schema.metadata or {}
         ours = self.table.schema.metadata
         if any(metadata.get(key, ours[key]) != ours[key] for key in (TABLE_KEY, VERSION_KEY)):
             return "it was written for another table or by another version of channelscribe"
+        if self.table.missing(schema.names):
+            self._old.add(part.rel)
         return ""
 
     def _reject(self, part: Part, why: str) -> bool:

@@ -21,6 +21,7 @@ from channelscribe.core.clock import Clock
 from channelscribe.core.errors import ChannelscribeError, EnvironmentFailure, UsageError
 from channelscribe.store.parts import Part, TableFolder
 from channelscribe.store.schema import VIEWS
+from channelscribe.store.table import Table
 
 log = logging.getLogger(__name__)
 _TRIES = 20
@@ -86,7 +87,11 @@ class Reader:
             cursor.register(f"raw_{table}", self._folders[table].table.schema.empty_table())
             return
         paths = ", ".join(_quoted(str(part.path)) for part in parts)
-        cursor.execute(f"CREATE TEMP VIEW raw_{table} AS SELECT * FROM read_parquet([{paths}])")
+        found = f"SELECT * FROM read_parquet([{paths}])"
+        if any(part.old for part in parts):
+            cursor.register(f"none_{table}", self._folders[table].table.schema.empty_table())
+            found = _completed(self._folders[table].table, paths)
+        cursor.execute(f"CREATE TEMP VIEW raw_{table} AS {found}")
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
         with self._lock:
@@ -103,6 +108,15 @@ class Reader:
         if any(not part.path.exists() for found in parts.values() for part in found):
             return True
         return any([self._folders[name].drop_broken(found) for name, found in parts.items()])
+
+
+def _completed(table: Table, paths: str) -> str:
+    """Rows of files of which some lack a column: it has there the value that its lack stands for."""
+    given = {name: value for name, value in table.added.items() if value is not None}
+    filled = ", ".join(f'coalesce("{name}", {_literal(str(value))}) AS "{name}"' for name, value in given.items())
+    columns = f"* REPLACE ({filled})" if filled else "*"
+    files = f"SELECT * FROM read_parquet([{paths}], union_by_name=true)"
+    return f"SELECT {columns} FROM (SELECT * FROM none_{table.name} UNION ALL BY NAME {files})"
 
 
 def _failure(error: duckdb.Error) -> ChannelscribeError:

@@ -18,7 +18,9 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from channelscribe.core.curve import Moment
 from channelscribe.core.errors import UsageError
+from channelscribe.core.gpu import Cause, Zone
 from channelscribe.core.model import (
     Availability,
     Outcome,
@@ -46,7 +48,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DECODERS: dict[type, dict[str, Callable[[Any], Any]]] = {
     Video: {"kind": VideoKind, "availability": Availability},
     Outcome: {"stage": Stage, "state": OutcomeState},
-    Run: {"parameters": json.loads, "versions": json.loads},
+    Moment: {"zone": Zone, "cause": Cause},
+    Run: {"parameters": json.loads, "versions": json.loads, "guard": lambda text: text and json.loads(text)},
 }
 
 

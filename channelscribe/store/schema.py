@@ -6,167 +6,151 @@ the same key supersedes it, told by `stamp`, which only grows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
-TABLE_KEY = b"channelscribe.table"
-VERSION_KEY = b"channelscribe.schema"
-SILENCE_INDEX = -1
+from channelscribe.store.readings import GPU_METRICS
+from channelscribe.store.table import INT, REAL, SCHEMA_VERSION, TABLE_KEY, TEXT, TIME, VERSION_KEY, Table, make_table
 
-_TEXT = pa.string()
-_REAL = pa.float64()
-_INT = pa.int64()
-_TIME = pa.timestamp("us", tz="UTC")
+__all__ = ["GPU_METRICS", "SCHEMA_VERSION", "TABLE_KEY", "VERSION_KEY", "Table"]
+SILENCE_INDEX = -1
 _WORDS = pa.list_(
-    pa.field("element", pa.struct([("word", _TEXT), ("start_s", _REAL), ("end_s", _REAL), ("probability", _REAL)]))
+    pa.field("element", pa.struct([("word", TEXT), ("start_s", REAL), ("end_s", REAL), ("probability", REAL)]))
 )
 
-
-@dataclass(frozen=True)
-class Table:
-    """One folder of Parquet files. `key` identifies what a row is about."""
-
-    name: str
-    key: tuple[str, ...]
-    schema: pa.Schema
-
-
-def _table(name: str, key: str, /, **columns: pa.DataType | tuple[pa.DataType]) -> Table:
-    fields = [
-        # A type alone must be there in every row; a type in a tuple may be unknown.
-        pa.field(column, kind[0] if isinstance(kind, tuple) else kind, nullable=isinstance(kind, tuple))
-        for column, kind in {**columns, "stamp": _TEXT}.items()
-    ]
-    metadata = {TABLE_KEY: name.encode(), VERSION_KEY: str(SCHEMA_VERSION).encode()}
-    return Table(name, tuple(key.split()), pa.schema(fields, metadata=metadata))
-
-
-VIDEOS = _table(
+VIDEOS = make_table(
     "videos",
     "video_id",
-    video_id=_TEXT,
-    title=_TEXT,
-    channel_id=_TEXT,
-    channel_title=_TEXT,
-    published_at=(_TIME,),
-    duration_s=(_REAL,),
-    kind=_TEXT,
-    language=(_TEXT,),
-    availability=_TEXT,
-    description=_TEXT,
-    thumbnail_url=_TEXT,
-    scheduled_at=(_TIME,),
-    discovered_at=(_TIME,),
-    discovered_by=_TEXT,
+    video_id=TEXT,
+    title=TEXT,
+    channel_id=TEXT,
+    channel_title=TEXT,
+    published_at=(TIME,),
+    duration_s=(REAL,),
+    kind=TEXT,
+    language=(TEXT,),
+    availability=TEXT,
+    description=TEXT,
+    thumbnail_url=TEXT,
+    scheduled_at=(TIME,),
+    discovered_at=(TIME,),
+    discovered_by=TEXT,
 )
-MEDIA = _table(
+MEDIA = make_table(
     "media",
     "video_id",
-    video_id=_TEXT,
-    path=_TEXT,
-    bytes=_INT,
-    sha256=_TEXT,
-    container=_TEXT,
-    codec=_TEXT,
-    sample_rate_hz=_INT,
-    duration_s=_REAL,
-    source_format=_TEXT,
-    language=(_TEXT,),
-    downloaded_at=(_TIME,),
-    downloaded_by=_TEXT,
+    video_id=TEXT,
+    path=TEXT,
+    bytes=INT,
+    sha256=TEXT,
+    container=TEXT,
+    codec=TEXT,
+    sample_rate_hz=INT,
+    duration_s=REAL,
+    source_format=TEXT,
+    language=(TEXT,),
+    downloaded_at=(TIME,),
+    downloaded_by=TEXT,
 )
-TRANSCRIPTS = _table(
+TRANSCRIPTS = make_table(
     "transcripts",
     "fingerprint video_id index",
-    video_id=_TEXT,
-    fingerprint=_TEXT,
-    index=_INT,
-    start_s=_REAL,
-    end_s=_REAL,
-    text=_TEXT,
-    word_count=_INT,
-    speaker=(_TEXT,),
+    video_id=TEXT,
+    fingerprint=TEXT,
+    index=INT,
+    start_s=REAL,
+    end_s=REAL,
+    text=TEXT,
+    word_count=INT,
+    speaker=(TEXT,),
     words=_WORDS,
-    avg_logprob=_REAL,
-    no_speech_prob=_REAL,
-    compression_ratio=_REAL,
-    media_sha256=_TEXT,
-    language=_TEXT,
-    duration_s=_REAL,
-    speech_s=_REAL,
-    segment_count=_INT,
-    window_count=_INT,
-    engine=_TEXT,
-    model=_TEXT,
-    model_revision=_TEXT,
-    parameters=_TEXT,
-    device=_TEXT,
-    dtype=_TEXT,
-    batch_size=_INT,
-    versions=_TEXT,
-    run_id=_TEXT,
-    created_at=(_TIME,),
-    wall_s=_REAL,
+    avg_logprob=REAL,
+    no_speech_prob=REAL,
+    compression_ratio=REAL,
+    media_sha256=TEXT,
+    language=TEXT,
+    duration_s=REAL,
+    speech_s=REAL,
+    segment_count=INT,
+    window_count=INT,
+    engine=TEXT,
+    model=TEXT,
+    model_revision=TEXT,
+    parameters=TEXT,
+    device=TEXT,
+    dtype=TEXT,
+    batch_size=INT,
+    versions=TEXT,
+    run_id=TEXT,
+    created_at=(TIME,),
+    wall_s=REAL,
 )
-UPLOADS = _table(
+UPLOADS = make_table(
     "uploads",
     "project_id key",
-    video_id=_TEXT,
-    project_id=_TEXT,
-    key=_TEXT,
-    content_sha256=_TEXT,
-    document_key=_TEXT,
-    status=_TEXT,
-    chunks=(_INT,),
-    fingerprint=_TEXT,
-    sent_at=(_TIME,),
-    verified_at=(_TIME,),
+    video_id=TEXT,
+    project_id=TEXT,
+    key=TEXT,
+    content_sha256=TEXT,
+    document_key=TEXT,
+    status=TEXT,
+    chunks=(INT,),
+    fingerprint=TEXT,
+    sent_at=(TIME,),
+    verified_at=(TIME,),
 )
-OUTCOMES = _table(
+OUTCOMES = make_table(
     "outcomes",
     "run_id video_id stage attempt at",
-    run_id=_TEXT,
-    video_id=_TEXT,
-    title=_TEXT,
-    stage=_TEXT,
-    state=_TEXT,
-    attempt=_INT,
-    failure_class=_TEXT,
-    code=_TEXT,
-    reason=_TEXT,
-    seconds=_REAL,
-    audio_s=_REAL,
-    engine=_TEXT,
-    cost_usd=(_REAL,),
-    retry_after=(_TIME,),
-    at=_TIME,
+    run_id=TEXT,
+    video_id=TEXT,
+    title=TEXT,
+    stage=TEXT,
+    state=TEXT,
+    attempt=INT,
+    failure_class=TEXT,
+    code=TEXT,
+    reason=TEXT,
+    seconds=REAL,
+    audio_s=REAL,
+    engine=TEXT,
+    cost_usd=(REAL,),
+    retry_after=(TIME,),
+    at=TIME,
 )
-RUNS = _table(
+_RUN_GPU = ("peak_memory_bytes", "throttled_s", "paused_s", "slowed_s", "pauses", "peak_temp_c", "audio_s_per_joule")
+RUNS = make_table(
     "runs",
     "run_id",
-    run_id=_TEXT,
-    name=_TEXT,
-    source=_TEXT,
-    state=_TEXT,
-    parameters=_TEXT,
-    versions=_TEXT,
-    started_at=_TIME,
-    ended_at=(_TIME,),
-    videos=_INT,
-    skipped=_INT,
-    done=_INT,
-    failed=_INT,
-    words=_INT,
-    audio_s=_REAL,
-    wall_s=_REAL,
-    quota_units=_INT,
-    gpu_busy_share=(_REAL,),
-    energy_j=(_REAL,),
-    cost_usd=(_REAL,),
+    {**dict.fromkeys(_RUN_GPU), "guard": None},
+    run_id=TEXT,
+    name=TEXT,
+    source=TEXT,
+    state=TEXT,
+    parameters=TEXT,
+    versions=TEXT,
+    started_at=TIME,
+    ended_at=(TIME,),
+    videos=INT,
+    skipped=INT,
+    done=INT,
+    failed=INT,
+    words=INT,
+    audio_s=REAL,
+    wall_s=REAL,
+    quota_units=INT,
+    gpu_busy_share=(REAL,),
+    energy_j=(REAL,),
+    cost_usd=(REAL,),
+    peak_memory_bytes=(INT,),
+    throttled_s=(REAL,),
+    paused_s=(REAL,),
+    slowed_s=(REAL,),
+    pauses=(INT,),
+    peak_temp_c=(REAL,),
+    audio_s_per_joule=(REAL,),
+    guard=(TEXT,),
 )
-TABLES: dict[str, Table] = {t.name: t for t in (VIDEOS, MEDIA, TRANSCRIPTS, UPLOADS, OUTCOMES, RUNS)}
+TABLES: dict[str, Table] = {t.name: t for t in (VIDEOS, MEDIA, TRANSCRIPTS, UPLOADS, OUTCOMES, RUNS, GPU_METRICS)}
 
 
 def latest(table: Table, where: str = "") -> str:
@@ -199,7 +183,7 @@ WHOLE_TRANSCRIPTS = f"SELECT fingerprint, video_id FROM ({_WHOLE})"
 
 # View name -> (tables it reads, SQL). What `Archive.query` offers.
 VIEWS: dict[str, tuple[str, str]] = {
-    t.name: (t.name, f"SELECT * EXCLUDE (stamp) FROM ({latest(t)})") for t in (VIDEOS, MEDIA, UPLOADS, OUTCOMES, RUNS)
+    t.name: (t.name, f"SELECT * EXCLUDE (stamp) FROM ({latest(t)})") for t in TABLES.values() if t is not TRANSCRIPTS
 } | {
     "segments": ("transcripts", f'SELECT * EXCLUDE (stamp) FROM ({_WHOLE_ROWS}) WHERE "index" >= 0'),
     "transcripts": (

@@ -7,7 +7,7 @@ readers count rows once by key and stamp, so a kill in between costs nothing but
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import duckdb
@@ -26,6 +26,12 @@ def tidy(folder: TableFolder) -> int:
     return sum(_compact(folder, group) for group in _groups(folder.parts()))
 
 
+def roll_up(folder: TableFolder, rels: Sequence[str], key: str) -> int:
+    """Makes one part of some that are all about `key`; says how many went away. Parts already gone are left out."""
+    wanted = set(rels)
+    return _compact(folder, [part for part in folder.parts(key) if part.rel in wanted], key)
+
+
 def _groups(parts: list[Part]) -> Iterator[list[Part]]:
     group: list[Part] = []
     total_bytes = 0
@@ -39,20 +45,20 @@ def _groups(parts: list[Part]) -> Iterator[list[Part]]:
     yield group
 
 
-def _compact(folder: TableFolder, group: list[Part]) -> int:
+def _compact(folder: TableFolder, group: list[Part], key: str | None = None) -> int:
     read = [(part, rows) for part in group if (rows := _rows(folder, part)) is not None]
     if len(read) < 2:
         return 0
-    folder.write(_newest(folder, pa.concat_tables([rows for _, rows in read])), kind="tidy")
+    folder.write(_newest(folder, pa.concat_tables([rows for _, rows in read])), key, "tidy")
     return sum(_delete(folder, part) for part, _ in read) - 1
 
 
 def _rows(folder: TableFolder, part: Part) -> pa.Table | None:
     try:
-        return read_part(part.path).cast(folder.table.schema)
+        return folder.table.complete(read_part(part.path))
     except FileNotFoundError:
         return None
-    except (pa.ArrowException, OSError, ValueError):
+    except (pa.ArrowException, OSError, ValueError, KeyError):
         folder.drop_broken([part])
         return None
 

@@ -47,7 +47,9 @@ videos = made(Video)
 media = made(Media)
 uploads = made(Upload)
 outcomes = made(Outcome, at=moments)
-runs = made(Run, parameters=json_objects, versions=st.dictionaries(text, text, max_size=3))
+runs = made(
+    Run, parameters=json_objects, versions=st.dictionaries(text, text, max_size=3), guard=st.none() | json_objects
+)
 words = made(Word)
 segments = made(Segment, index=st.just(0), start_s=times, end_s=times, words=st.lists(words, max_size=3).map(tuple))
 provenances = made(Provenance, parameters=json_objects, versions=st.dictionaries(text, text, max_size=3))
