@@ -45,6 +45,7 @@ def transcribe(
     write_files(archive, video, media, transcript, overwrite=own is None)
     if own is None:
         archive.put_transcript(transcript, run_id)
+    archive.windows.forget(fingerprint)
     return transcript, fresh
 
 

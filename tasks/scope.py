@@ -75,7 +75,8 @@ def open_scope(
     with ExitStack() as stack:
         archive = stack.enter_context(Archive(root, clock))
         control = Control()
-        engine = stack.enter_context(open_engine(profile))
+        archive.windows.sweep()
+        engine = stack.enter_context(open_engine(profile, keeper=archive.windows))
         opened = RunScope(
             run_id=run_id,
             archive=archive,

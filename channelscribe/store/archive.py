@@ -30,6 +30,7 @@ from channelscribe.store.readings import readings
 from channelscribe.store.root import DataRoot
 from channelscribe.store.schema import GPU_METRICS, OUTCOMES, TABLES, WHOLE_TRANSCRIPTS, latest
 from channelscribe.store.tidy import tidy
+from channelscribe.store.windows import WindowFiles
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,6 +50,7 @@ class Archive:
     ) -> None:
         self.root = root
         self._clock: Clock = clock or SystemClock()
+        self.windows = WindowFiles(root, self._clock)
         self._stamps = Stamps(self._clock)
         self._folders = {name: TableFolder(root, table, self._stamps) for name, table in TABLES.items()}
         self._reader = Reader(self._folders, self._clock)
