@@ -1,0 +1,184 @@
+"""One token for every slot: embedding, decoder layers, logits, Whisper's rules, choice, bookkeeping, all on the device.
+
+The slots call it through `graphs.Replayer`. It reads nothing back to the host and changes only tensors that were
+allocated at the start, so that a CUDA graph can hold it. It computes what the modules of transformers compute, with
+their weights: query, key and value in one product, and the scale of the query left to the attention kernel.
+
+Precision: weights and activations keep the model's dtype, logits and rules are float32. In float32 the tokens are those
+of `generate`. In bfloat16, with 8 bits of mantissa, two candidates closer than about 1/256 of their logit's size are a
+tie, which the shape of the batch may break either way; float16 has 8 times finer steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from channelscribe.asr.cache import SlotCache
+from channelscribe.asr.loading import LoadedWhisper
+from channelscribe.asr.rules import Rules, Seen, draw
+
+
+class Shape(NamedTuple):
+    """What one launch computes: the first `rows` slots, over `length` places; more than greedy; with a window's start.
+
+    `length` must exceed every living slot's place. `starting` may be False only if no slot is at its no-speech place.
+    """
+
+    rows: int
+    length: int
+    sampled: bool
+    starting: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SlotState:
+    """One row a slot. `place` is where `token` stands; `tokens` and `logprobs` have a last column for nothing."""
+
+    token: Tensor
+    place: Tensor
+    prompt: Tensor
+    prompt_length: Tensor
+    heard_at: Tensor
+    done: Tensor
+    no_speech: Tensor
+    temperature: Tensor
+    chances: Tensor
+    tokens: Tensor
+    logprobs: Tensor
+    last: Tensor
+    was: Tensor
+    was_before: Tensor
+
+    @classmethod
+    def of(cls, slots: int, places: int, most_tokens: int, device: torch.device) -> SlotState:
+        def whole(*shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
+            return torch.zeros(slots, *shape, dtype=dtype, device=device)
+
+        real, flag = torch.float32, torch.bool
+        seen = Seen.of(slots, device)
+        return cls(
+            token=whole(), place=whole(), prompt=whole(places), prompt_length=whole() + 1, heard_at=whole(),
+            done=whole(dtype=flag).fill_(True), no_speech=whole(dtype=real), temperature=whole(dtype=real),
+            chances=whole(most_tokens, dtype=real), tokens=whole(most_tokens + 1),
+            logprobs=whole(most_tokens + 1, dtype=real), last=seen.last, was=seen.was, was_before=seen.was_before,
+        )  # fmt: skip
+
+    def first(self, rows: int) -> SlotState:
+        """The same memory, fewer rows."""
+        return SlotState(*(getattr(self, field.name)[:rows] for field in fields(self)))
+
+    def move(self, source: int, target: int) -> None:
+        for field in fields(self):
+            kept = getattr(self, field.name)
+            kept[target].copy_(kept[source])
+
+    @property
+    def seen(self) -> Seen:
+        return Seen(self.last, self.was, self.was_before)
+
+
+class Step:
+    """The function that is captured. `state` and `cache` belong to the slots and are changed in place."""
+
+    def __init__(self, whisper: LoadedWhisper, state: SlotState, cache: SlotCache) -> None:
+        model, device = whisper.model, whisper.device
+        self._decoder, self._project = model.model.decoder, model.proj_out
+        self._heads: int = model.config.decoder_attention_heads
+        self._fused = [_fused(layer.self_attn) for layer in self._decoder.layers]
+        self._no_speech, self._end = whisper.vocabulary.no_speech, whisper.vocabulary.end
+        self._rules = Rules(model.generation_config, whisper.vocabulary, self._project.weight.shape[0], device)
+        self._state, self._cache = state, cache
+        self._places = torch.arange(model.config.max_target_positions, device=device)
+        self._rows = torch.arange(len(state.token), device=device)
+        self._views: dict[int, SlotState] = {}
+
+    @torch.inference_mode()
+    def __call__(self, shape: Shape) -> None:
+        state = self._views.get(shape.rows) or self._views.setdefault(shape.rows, self._state.first(shape.rows))
+        logits = F.linear(self._hidden(state, shape), self._project.weight, self._project.bias).float()
+        if shape.starting:
+            odds = logits.softmax(-1)[:, self._no_speech]
+            state.no_speech.copy_(torch.where(state.place == state.heard_at, odds, state.no_speech))
+        index = state.place - (state.prompt_length - 1)
+        token, logprob = self._choose(state, logits, index, shape.sampled)
+        self._take(state, token, logprob, index)
+
+    def _hidden(self, state: SlotState, shape: Shape) -> Tensor:
+        """The last layer's output [rows, width] for each slot's token."""
+        rows, length = shape.rows, shape.length
+        decoder = self._decoder
+        x = F.embedding(state.token, decoder.embed_tokens.weight) + decoder.embed_positions.weight[state.place]
+        ahead = self._places[:length] > state.place[:, None]
+        mask = torch.zeros(rows, length, dtype=x.dtype, device=x.device).masked_fill_(ahead, float("-inf"))
+        mask, spots = mask[:, None, None], self._rows[:rows]
+        for at, layer in enumerate(decoder.layers):
+            x = x + self._attend_own(at, layer, x, state.place, mask, spots)
+            x = x + self._attend_sound(at, layer, x)
+            inner = layer.activation_fn(_linear(layer.fc1, _normed(layer.final_layer_norm, x)))
+            x = x + _linear(layer.fc2, inner)
+        return _normed(decoder.layer_norm, x)
+
+    def _attend_own(self, at: int, layer: Any, x: Tensor, place: Tensor, mask: Tensor, spots: Tensor) -> Tensor:
+        attention, own, rows, length = layer.self_attn, self._cache.own[at], len(x), mask.shape[-1]
+        made = F.linear(_normed(layer.self_attn_layer_norm, x), *self._fused[at]).view(rows, 3, self._heads, -1)
+        own[spots, :, :, place] = made[:, 1:]
+        keys, values = own[:rows, 0, :, :length], own[:rows, 1, :, :length]
+        found = F.scaled_dot_product_attention(made[:, 0, :, None], keys, values, mask, scale=attention.scaling)
+        return _linear(attention.out_proj, found.reshape(rows, -1))
+
+    def _attend_sound(self, at: int, layer: Any, x: Tensor) -> Tensor:
+        attention, rows = layer.encoder_attn, len(x)
+        query = _linear(attention.q_proj, _normed(layer.encoder_attn_layer_norm, x)).view(rows, self._heads, 1, -1)
+        keys, values = self._cache.keys[at][:rows], self._cache.values[at][:rows]
+        found = F.scaled_dot_product_attention(query, keys, values, scale=attention.scaling)
+        return _linear(attention.out_proj, found.reshape(rows, -1))
+
+    def _choose(self, state: SlotState, logits: Tensor, index: Tensor, sampled: bool) -> tuple[Tensor, Tensor]:
+        barred = self._rules.bar(logits, index, state.seen)
+        token, logprob, bound = self._rules.greedy(logits, barred)
+        if not sampled:
+            return token, logprob
+        drawn = state.temperature > 0
+        ruled = self._rules.ruled(logits, barred, bound)
+        chance = state.chances.gather(1, index.clamp(0, state.chances.shape[1] - 1)[:, None])[:, 0]
+        other, other_logprob = draw(ruled, torch.where(drawn, state.temperature, 1.0), chance)
+        return torch.where(drawn, other, token), torch.where(drawn, other_logprob, logprob)
+
+    def _take(self, state: SlotState, token: Tensor, logprob: Tensor, index: Tensor) -> None:
+        """Slots within their prompt take its next token; the others note what they wrote. NaN ends a slot."""
+        nothing = state.tokens.shape[1] - 1
+        writing = (index >= 0) & (index < nothing) & ~state.done
+        column = torch.where(writing, index, nothing)[:, None]
+        state.tokens.scatter_(1, column, token[:, None])
+        state.logprobs.scatter_(1, column, logprob[:, None])
+        self._rules.note(state.seen, token, index, writing)
+        state.done.logical_or_(writing & ((token == self._end) | logprob.isnan()))
+        following = (state.place + 1).clamp_(max=state.prompt.shape[1] - 1)
+        given = state.prompt.gather(1, following[:, None])[:, 0]
+        state.token.copy_(torch.where(state.done, state.token, torch.where(index < 0, given, token)))
+        state.place.copy_(torch.where(state.done, state.place, following))
+
+
+def _normed(norm: Any, x: Tensor) -> Tensor:
+    return F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+
+
+def _linear(layer: Any, x: Tensor) -> Tensor:
+    return F.linear(x, layer.weight, layer.bias)
+
+
+@torch.no_grad()
+def _fused(attention: Any) -> tuple[Tensor, Tensor]:
+    """Weights and biases of query, key and value as one; the three modules then look into it, so nothing is twice."""
+    parts = (attention.q_proj, attention.k_proj, attention.v_proj)
+    like = attention.q_proj.bias
+    weight = torch.cat([part.weight for part in parts])
+    bias = torch.cat([torch.zeros_like(like) if part.bias is None else part.bias for part in parts])
+    for part, piece in zip(parts, weight.chunk(3), strict=True):
+        part.weight.data = piece
+    return weight, bias
