@@ -88,7 +88,7 @@ def strangers(policy: GuardPolicy, sample: GpuSample) -> Finding | None:
     """Another program on the card. One whose memory is not told counts as one."""
     if policy.foreign == "ignore" or not sample.processes:
         return None
-    found = [p for p in sample.processes if not p.ours and _large(policy, p)]
+    found = [p for p in sample.processes if p.ours is False and _large(policy, p)]
     if not found:
         return None
     first = max(found, key=lambda p: number(p.used_bytes) or 0.0)
