@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -19,11 +19,16 @@ from channelscribe.core.redact import redact
 from channelscribe.store.archive import Archive
 
 log = logging.getLogger(__name__)
+_ON_THE_CARD = {Stage.TRANSCRIBE}
 _FOR_THE_OPERATOR = {Decision.STOP_RUN, Decision.ASK_OPERATOR}
 
 
 class Cancelled(Exception):
     """The run is being stopped; this attempt ended early and is not a failure of the video."""
+
+
+def _never_held() -> Mapping[str, float]:
+    return {}
 
 
 class Control:
@@ -38,14 +43,16 @@ class Control:
         self._stopped.set()
 
     def heed(self, failure: ChannelscribeError) -> None:
-        """Keeps the first failure that a person must mend; a broken environment stops the run at once.
+        """Keeps the first failure that a person must mend; a broken environment outranks it and stops the run.
 
         A blocked lane does not: what is downloaded already is still transcribed and uploaded.
         """
         if failure.decision not in _FOR_THE_OPERATOR:
             return
         with self._lock:
-            self.failure = self.failure or failure
+            lane = self.failure is not None and self.failure.decision is not Decision.STOP_RUN
+            if self.failure is None or (lane and failure.decision is Decision.STOP_RUN):
+                self.failure = failure
         if failure.decision is Decision.STOP_RUN:
             self.stop()
 
@@ -65,16 +72,18 @@ class Note:
     state: OutcomeState = OutcomeState.DONE
     audio_s: float = 0.0
     engine: str = ""
+    held_before: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
 class Attempts:
-    """The account of one run."""
+    """The account of one run. `held_s` says for how long the guard has held the card so far, by cause."""
 
     archive: Archive
     run_id: str
     control: Control
     clock: Clock = field(default_factory=SystemClock)
+    held_s: Callable[[], Mapping[str, float]] = _never_held
     _tries: Counter[tuple[str, Stage]] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -82,7 +91,7 @@ class Attempts:
     def attempt(self, video: Video, stage: Stage) -> Iterator[Note]:
         """Times one try and records how it ended; re-raises a classified failure, wraps anything else as a bug."""
         self.control.check()
-        note, began_s = Note(), self.clock.monotonic()
+        note, began_s = Note(held_before=dict(self.held_s())), self.clock.monotonic()
         outcome = Outcome(
             self.run_id, video.video_id, video.title, stage, OutcomeState.FAILED, self._count(video, stage)
         )
@@ -109,8 +118,26 @@ class Attempts:
 
     def _record(self, outcome: Outcome, note: Note, began_s: float) -> None:
         seconds = self.clock.monotonic() - began_s
-        at = self.clock.now()
-        self.archive.put_outcome(replace(outcome, seconds=seconds, at=at, audio_s=note.audio_s, engine=note.engine))
+        paused_s, cause = self._paused(outcome.stage, note)
+        self.archive.put_outcome(
+            replace(
+                outcome,
+                seconds=seconds,
+                at=self.clock.now(),
+                audio_s=note.audio_s,
+                engine=note.engine,
+                paused_s=min(paused_s, seconds),
+                pause_cause=cause,
+            )
+        )
+
+    def _paused(self, stage: Stage, note: Note) -> tuple[float, str]:
+        """For how long the card was held during the attempt, and the cause that did so longest."""
+        if stage not in _ON_THE_CARD:
+            return 0.0, ""
+        held = {cause: s - note.held_before.get(cause, 0.0) for cause, s in self.held_s().items()}
+        held = {cause: s for cause, s in held.items() if s > 0}
+        return sum(held.values()), str(max(held, key=lambda cause: held[cause], default=""))
 
 
 def failed(outcome: Outcome, error: ChannelscribeError) -> Outcome:

@@ -170,7 +170,10 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One attempt of one stage on one video in one run."""
+    """One attempt of one stage on one video in one run.
+
+    `paused_s`: of its `seconds`, those for which the guard held the card; `pause_cause`: the longest of the causes.
+    """
 
     run_id: str
     video_id: str
@@ -187,6 +190,8 @@ class Outcome:
     cost_usd: float | None = None
     retry_after: datetime | None = None
     at: datetime | None = None
+    paused_s: float = 0.0
+    pause_cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,7 @@ UPLOADS = make_table(
 OUTCOMES = make_table(
     "outcomes",
     "run_id video_id stage attempt at",
+    {"paused_s": 0.0, "pause_cause": ""},
     run_id=TEXT,
     video_id=TEXT,
     title=TEXT,
@@ -116,6 +117,8 @@ OUTCOMES = make_table(
     cost_usd=(REAL,),
     retry_after=(TIME,),
     at=TIME,
+    paused_s=REAL,
+    pause_cause=TEXT,
 )
 _RUN_GPU = ("peak_memory_bytes", "throttled_s", "paused_s", "slowed_s", "pauses", "peak_temp_c", "audio_s_per_joule")
 RUNS = make_table(

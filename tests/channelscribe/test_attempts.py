@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from channelscribe.attempts import Attempts, Cancelled, Control
-from channelscribe.core.errors import Blocked, ChannelscribeError, EnvironmentFailure, Permanent, Transient
+from channelscribe.core.errors import (
+    Blocked,
+    ChannelscribeError,
+    CoolingTimeout,
+    EnvironmentFailure,
+    Permanent,
+    Transient,
+)
 from channelscribe.core.model import Outcome, OutcomeState, Stage
 from channelscribe.core.redact import remember_secret
 from channelscribe.store.archive import Archive
@@ -20,6 +29,22 @@ from tests.channelscribe.records import NOON, a_video
 def attempts(tmp_path: Path) -> Iterator[Attempts]:
     with Archive(DataRoot.open(tmp_path)) as archive:
         yield Attempts(archive, "run-1", Control())
+
+
+@dataclass
+class Hours:
+    """A clock that stands where the test puts it."""
+
+    at_s: float = 0.0
+
+    def now(self) -> datetime:
+        return NOON + timedelta(seconds=self.at_s)
+
+    def monotonic(self) -> float:
+        return self.at_s
+
+    def sleep(self, seconds: float) -> None:
+        self.at_s += seconds
 
 
 def recorded(attempts: Attempts) -> list[Outcome]:
@@ -84,3 +109,40 @@ def test_the_first_failure_for_the_operator_is_kept() -> None:
     control.heed(first)
     control.heed(EnvironmentFailure("second"))
     assert control.failure is first
+
+
+def test_what_stops_the_run_outranks_what_only_stops_a_lane(attempts: Attempts) -> None:
+    blocked, hot = Blocked("YouTube asks for a login."), CoolingTimeout("The card stayed hot.")
+    attempts.control.heed(blocked)
+    attempts.control.heed(hot)
+    attempts.control.heed(EnvironmentFailure("The disk is full."))
+    assert attempts.control.failure is hot
+    attempts.control.heed(blocked)
+    assert attempts.control.failure is hot
+
+
+def test_a_pause_stands_on_the_transcriptions_that_it_touched_with_its_longest_cause(tmp_path: Path) -> None:
+    clock, held = Hours(), {"temperature": 100.0}
+    with Archive(DataRoot.open(tmp_path)) as archive:
+        attempts = Attempts(archive, "run-1", Control(), clock, held_s=lambda: held)
+        for stage in (Stage.DOWNLOAD, Stage.TRANSCRIBE):
+            with attempts.attempt(a_video(), stage):
+                clock.at_s += 60.0
+                held = {"temperature": held["temperature"] + 5.0, "sensor": 30.0 if stage is Stage.TRANSCRIBE else 0.0}
+        with attempts.attempt(a_video(), Stage.TRANSCRIBE):
+            clock.at_s += 1.0
+        download, paused, calm = sorted(recorded(attempts), key=lambda o: (o.stage, o.attempt))
+    assert (download.paused_s, download.pause_cause) == (0.0, "")
+    assert (paused.paused_s, paused.pause_cause, paused.seconds) == (35.0, "sensor", 60.0)
+    assert (calm.paused_s, calm.pause_cause) == (0.0, "")
+
+
+def test_a_failing_transcription_tells_its_pause_too(tmp_path: Path) -> None:
+    clock, held = Hours(), {"temperature": 1.0}
+    with Archive(DataRoot.open(tmp_path)) as archive:
+        attempts = Attempts(archive, "run-1", Control(), clock, held_s=lambda: held)
+        with pytest.raises(Permanent), attempts.attempt(a_video(), Stage.TRANSCRIBE):
+            clock.at_s, held = 4.0, {"temperature": 9.0}
+            raise Permanent("no sound")
+        (failed,) = recorded(attempts)
+    assert (failed.paused_s, failed.pause_cause) == (4.0, "temperature"), "never longer than the attempt itself"
