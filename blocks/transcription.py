@@ -19,7 +19,7 @@ class TranscriptionSettings(Resolving, Block):
     _block_type_slug: ClassVar[str] = "transcription-profile"
     _description: ClassVar[str] = "Which Whisper model transcribes, in which language and with which preset."
 
-    preset: Preset = Field(default=Preset.OPTIMIZED, title="Preset", description="stable, optimized, fast or max")
+    preset: Preset = Field(default=Preset.OPTIMIZED, title="Preset", description="stable, optimized, fast, max or auto")
     model: str = Field(default=DEFAULT_MODEL, title="Model", description="Hub name or folder of a Whisper model.")
     language: str = Field(default="auto", title="Language", description="Two-letter code, or auto.")
     device: str = Field(default="auto", title="Device", description="auto, cpu, mps, cuda or cuda:N")

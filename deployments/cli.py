@@ -62,7 +62,7 @@ def sync(
     latest: Annotated[int, typer.Option(min=0, help="Only the newest N videos; 0 for all.")] = 0,
     data: Data = None,
     model: Annotated[str, typer.Option(help="Hub name or folder of a Whisper model [CHANNELSCRIBE_MODEL].")] = "",
-    preset: Annotated[str, typer.Option(help="stable, optimized, fast or max [CHANNELSCRIBE_PRESET].")] = "",
+    preset: Annotated[str, typer.Option(help="stable, optimized, fast, max or auto [CHANNELSCRIBE_PRESET].")] = "",
     language: Annotated[str, typer.Option(help="Two-letter code or auto [CHANNELSCRIBE_LANGUAGE].")] = "",
     media: Annotated[str, typer.Option(help="File kept in the archive: m4a, mp3 or mp4.")] = "m4a",
     upload: Annotated[bool, typer.Option("--upload/--no-upload", help="Send transcripts to ODIN.")] = True,

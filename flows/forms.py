@@ -32,7 +32,7 @@ class TranscriptionForm(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    preset: Literal["as configured", "stable", "optimized", "fast", "max"] = Field(
+    preset: Literal["as configured", "stable", "optimized", "fast", "max", "auto"] = Field(
         default="as configured", title="Preset", description="Speed against memory; batch sizes never change the text."
     )
     model: str = Field(default="", title="Model", description="Hub name or folder; empty: as configured.")

@@ -13,12 +13,27 @@ WHISPER_TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 class Preset(StrEnum):
-    """The four named speeds of the systems this one succeeds (STABIL, OPTIMIERT, SCHNELL, MAX)."""
+    """Named speeds: the four of the systems this one succeeds (STABIL, OPTIMIERT, SCHNELL, MAX), and `auto`.
+
+    Those read a video in chunks, one batch per video. Here a batch is a number of places in which windows of all
+    videos are decoded at once; a place is filled again as soon as its window ends. So a preset means:
+
+    stable      8 places, windows of 20 s, 4 videos at once      (was: batch 8, 20 s, 1 worker)
+    optimized  16 places, windows of 30 s, 8 videos at once      (was: batch 16, 30 s, 2 workers); the default
+    fast       32 places, windows of 30 s, 16 videos, more sound kept ready   (was: batch 32, 45 s, 4 workers)
+    max        56 places, windows of 30 s, 24 videos, still more kept ready   (was: batch 56, 60 s, 6 workers)
+    auto       as many places as the card's memory budget has room for (asr/planner.py), 24 videos; without a card as
+               `optimized`
+
+    Whisper hears 30 s at once, so the chunks of 45 s and 60 s became windows of 30 s with more places. No preset takes
+    more places than the memory budget has room for. Only `stable` writes other text, because its windows are shorter.
+    """
 
     STABLE = "stable"
     OPTIMIZED = "optimized"
     FAST = "fast"
     MAX = "max"
+    AUTO = "auto"
 
 
 class TranscriptionProfile(BaseModel):
@@ -42,6 +57,12 @@ class TranscriptionProfile(BaseModel):
     logprob_threshold: float = Field(-1.0, le=0, title="Average log probability below which text counts as a guess")
     no_speech_threshold: float = Field(0.6, ge=0, le=1, title="No-speech probability above which a guess is dropped")
     batch_size: int = Field(16, ge=1, le=512, title="Batch size", description="Windows a GPU step; never changes text.")
+    batch_from_card: bool = Field(
+        False, title="Batch size from the card", description="As many windows as the memory budget has room for."
+    )
+    vram_budget_gib: float = Field(
+        0.0, ge=0, le=1024, title="Memory budget (GiB)", description="Of the whole card; 0: 22 of every 24 GiB it has."
+    )
     device: str = Field("auto", title="Device", description="'auto', 'cpu', 'mps', 'cuda' or 'cuda:N'.")
     dtype: str = Field("auto", title="Number format", description="'auto', 'float32', 'float16' or 'bfloat16'.")
     pool_mib: int = Field(256, ge=16, title="Decoded audio kept ready (MiB)", description="Bounds memory, not text.")
@@ -61,12 +82,9 @@ class TranscriptionProfile(BaseModel):
 
     @classmethod
     def preset(cls, name: Preset, **changes: Any) -> TranscriptionProfile:
-        """A profile by preset name; `changes` override single fields.
-
-        The seeds' 45 s and 60 s chunks of SCHNELL and MAX exceed what Whisper hears at once (30 s), so they become
-        30 s windows with deeper batches.
-        """
-        return cls(**{**_PRESETS[name], **changes})
+        """A profile by preset name; `changes` override single fields, and a batch size that is given is kept."""
+        given = {"batch_from_card": False} if "batch_size" in changes else {}
+        return cls(**{**_PRESETS[name], **given, **changes})
 
 
 _PRESETS: dict[Preset, dict[str, Any]] = {
@@ -74,4 +92,5 @@ _PRESETS: dict[Preset, dict[str, Any]] = {
     Preset.OPTIMIZED: {"batch_size": 16, "window_s": 30.0, "videos_in_flight": 8},
     Preset.FAST: {"batch_size": 32, "window_s": 30.0, "videos_in_flight": 16, "pool_mib": 512},
     Preset.MAX: {"batch_size": 56, "window_s": 30.0, "videos_in_flight": 24, "pool_mib": 1024},
+    Preset.AUTO: {"batch_from_card": True, "window_s": 30.0, "videos_in_flight": 24, "pool_mib": 1024},
 }
