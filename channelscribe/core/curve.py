@@ -26,6 +26,7 @@ class Moment:
     limit_w: float | None = None
     energy_j: float | None = None
     throttle_mask: int | None = None
+    thermal_violation_s: float | None = None
     util_gpu_percent: float | None = None
     mem_used_bytes: int | None = None
     mem_total_bytes: int | None = None
@@ -48,6 +49,19 @@ class Ceilings:
     memory_bytes: int | None = None
 
 
+# Bits of NVML's clock event reasons. Idle, application clocks and the power cap are a card's normal life.
+THROTTLE_WORDS = {
+    0x1: "idle",
+    0x2: "application clocks",
+    0x4: "power cap",
+    0x8: "hardware slowdown",
+    0x10: "sync boost",
+    0x20: "thermal (software)",
+    0x40: "thermal (hardware)",
+    0x80: "power brake",
+    0x100: "display clocks",
+}
+THROTTLING = 0x8 | 0x20 | 0x40 | 0x80
 NO_CEILINGS = Ceilings()
 COLUMNS = tuple(field.name for field in fields(Moment))
 

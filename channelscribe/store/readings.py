@@ -55,12 +55,11 @@ def _columns(kind: type) -> dict[str, pa.DataType | tuple[pa.DataType]]:
 
 _SAMPLE, _LOAD, _DECISION = _names(GpuSample), _names(Load), _names(Decision)
 _COLUMNS = {"run_id": TEXT, **_columns(GpuSample), **_columns(Load), **_columns(Decision)}
-GPU_METRICS = make_table(
-    "gpu_metrics",
-    "run_id uuid at",
-    {name: None for name, kind in _COLUMNS.items() if isinstance(kind, tuple)},
-    **_COLUMNS,
-)
+_EMPTY: dict[pa.DataType, Any] = {TEXT: "", BOOL: False, INT: 0, REAL: 0.0, _list(INT): [], _list(TEXT): []}
+_KEY = "run_id uuid at"
+# Samples and loads may learn to tell more: every column but the key may be missing in older files.
+_ADDED = {n: None if isinstance(kind, tuple) else _EMPTY[kind] for n, kind in _COLUMNS.items() if n not in _KEY.split()}
+GPU_METRICS = make_table("gpu_metrics", _KEY, _ADDED, **_COLUMNS)
 
 
 def reading_row(reading: Reading, stamp: str) -> dict[str, Any]:
@@ -97,9 +96,6 @@ def _fit(value: Any, kind: pa.DataType | tuple[pa.DataType]) -> Any:
     return fitted if fitted is not None or isinstance(kind, tuple) else _EMPTY[wanted]
 
 
-_EMPTY: dict[pa.DataType, Any] = {TEXT: "", BOOL: False, INT: 0, REAL: 0.0, _list(INT): [], _list(TEXT): []}
-
-
 def _plain(value: Any, kind: pa.DataType) -> Any:
     if value is None:
         return None
@@ -128,7 +124,7 @@ def _process(process: GpuProcess) -> dict[str, Any]:
     return {
         "pid": _number(process.pid, INT),
         "used_bytes": None if process.used_bytes is None else _number(process.used_bytes, INT),
-        "ours": bool(process.ours),
+        "ours": None if process.ours is None else bool(process.ours),
         "name": clean_text(str(process.name)),
     }
 
