@@ -28,6 +28,8 @@ TEXT_CHANGES: dict[str, Any] = {
     "no_speech_threshold": 0.3,
 }
 SPEED_CHANGES: dict[str, Any] = {
+    "batch_from_card": True,
+    "vram_budget_gib": 3.0,
     "batch_size": 3,
     "device": "cpu",
     "dtype": "float32",
@@ -106,8 +108,13 @@ def test_every_field_of_a_profile_is_known_here() -> None:
 
 def test_presets_of_one_window_length_share_their_work() -> None:
     fast, most = TranscriptionProfile.preset(Preset.FAST), TranscriptionProfile.preset(Preset.MAX)
-    assert of_profile(fast) == of_profile(most)
+    assert of_profile(fast) == of_profile(most) == of_profile(TranscriptionProfile.preset(Preset.AUTO))
     assert of_profile(TranscriptionProfile.preset(Preset.STABLE)) != of_profile(fast)
+
+
+def test_a_batch_size_that_is_given_outranks_the_card() -> None:
+    assert TranscriptionProfile.preset(Preset.AUTO).batch_from_card
+    assert not TranscriptionProfile.preset(Preset.AUTO, batch_size=3).batch_from_card
 
 
 @pytest.mark.parametrize("field", ["media_sha256", "engine", "model", "model_revision"])
