@@ -18,7 +18,7 @@ from channelscribe.core.gpu import Zone
 Number = TypeVar("Number", int, float)
 SHORTEST_GAP_S = 10.0  # without a reading for longer, the run was not there: a Retry begins in a new process
 GAP_SAMPLES = 5.0
-MOST_W = 10_000.0  # no card draws as much; a counter that says so has jumped
+MOST_W = 100_000.0  # no card draws nearly as much; a counter that says so has jumped
 
 
 @dataclass(frozen=True, slots=True)

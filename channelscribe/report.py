@@ -49,6 +49,7 @@ class RunReport:
     words: int
     documents: int
     stopped_by: str = ""
+    gpu: str = ""
 
     def count(self, *fates: Fate) -> int:
         return sum(line.fate in fates for line in self.lines)
@@ -151,6 +152,7 @@ def markdown(report: RunReport) -> str:
     ]
     parts = [f"# {_cell(report.channel_title or report.source)}", "", report.sentence, "", "| | |", "|---|---:|"]
     parts += [f"| {name} | {value} |" for name, value in rows]
+    parts += ["", f"Graphics card: {report.gpu} Its curve is the artifact `gpu`."] if report.gpu else []
     parts += _problems(report)
     parts += ["", *(f"* {note}" for note in report.notes)]
     parts += ["", "## What next", "", *(f"{i}. {step}" for i, step in enumerate(next_steps(report), 1))]

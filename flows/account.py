@@ -13,7 +13,9 @@ from pydantic import BaseModel
 from channelscribe.core.errors import ChannelscribeError
 from channelscribe.core.model import OutcomeState, Run
 from channelscribe.core.redact import redact
+from channelscribe.gpu_figures import gpu_line
 from channelscribe.ledger import Plan, plan
+from channelscribe.metrics import GpuTotals, totals
 from channelscribe.report import Fate, RunReport, draw_up
 from tasks.report import publish_report
 from tasks.scope import RunScope
@@ -82,7 +84,10 @@ class Account:
         try:
             archive.flush()
             report = self._report(stopped_by)
-            archive.put_run(self._final(report))
+            card = totals(archive.moments(self.scope.run_id))
+            if card.samples:
+                report = replace(report, gpu=gpu_line(card, report.audio_s))
+            archive.put_run(self._final(report, card))
             archive.tidy()
         except ChannelscribeError:
             if not stopped_by:
@@ -126,7 +131,7 @@ class Account:
         ours = (u for u in uploads if u.project_id == odin.config.project_id and u.video_id in finished)
         return sum(u.verified_at is not None for u in ours)
 
-    def _final(self, report: RunReport) -> Run:
+    def _final(self, report: RunReport, card: GpuTotals) -> Run:
         return replace(
             self.run,
             state="Completed" if report.complete else "Failed",
@@ -139,6 +144,15 @@ class Account:
             audio_s=report.audio_s,
             wall_s=report.wall_s,
             quota_units=int(self.listing.get("quota_units", 0)),
+            gpu_busy_share=card.busy_share,
+            energy_j=card.energy_j,
+            peak_memory_bytes=card.peak_memory_bytes,
+            throttled_s=card.throttled_s,
+            paused_s=card.paused_s,
+            slowed_s=card.slowed_s,
+            pauses=card.pauses,
+            peak_temp_c=card.peak_temp_c,
+            audio_s_per_joule=card.audio_s_per_joule(report.audio_s),
         )
 
 
