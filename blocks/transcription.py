@@ -22,6 +22,7 @@ class TranscriptionSettings(Resolving, Block):
     preset: Preset = Field(default=Preset.OPTIMIZED, title="Preset", description="stable, optimized, fast, max or auto")
     model: str = Field(default=DEFAULT_MODEL, title="Model", description="Hub name or folder of a Whisper model.")
     language: str = Field(default="auto", title="Language", description="Two-letter code, or auto.")
+    words: bool = Field(default=False, title="Word times", description="Also say when each word is spoken.")
     device: str = Field(default="auto", title="Device", description="auto, cpu, mps, cuda or cuda:N")
     window_s: float = Field(default=0, ge=0, le=30, title="Window (s)", description="0: as the preset says.")
     batch_size: int = Field(default=0, ge=0, le=512, title="Batch size", description="0: as the preset says.")
@@ -29,7 +30,7 @@ class TranscriptionSettings(Resolving, Block):
     @classmethod
     def from_environment(cls) -> Self | None:
         settings = Settings()
-        names = {"preset", "model", "language", "device", "window_s", "batch_size"}
+        names = {"preset", "model", "language", "words", "device", "window_s", "batch_size"}
         given = {name: getattr(settings, name) for name in names & settings.model_fields_set}
         return cls(**{k: v for k, v in given.items() if v is not None}) if given else None
 
@@ -37,5 +38,5 @@ class TranscriptionSettings(Resolving, Block):
         """The library's profile; `changes` override single fields, and a changed preset replaces this one's."""
         preset = Preset(changes.pop("preset", self.preset))
         own: dict[str, Any] = {"model": self.model, "language": self.language, "device": self.device}
-        own |= {k: v for k in ("window_s", "batch_size") if (v := getattr(self, k))}
+        own |= {k: v for k in ("words", "window_s", "batch_size") if (v := getattr(self, k))}
         return TranscriptionProfile.preset(preset, **{**own, **changes})

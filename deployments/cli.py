@@ -64,6 +64,7 @@ def sync(
     model: Annotated[str, typer.Option(help="Hub name or folder of a Whisper model [CHANNELSCRIBE_MODEL].")] = "",
     preset: Annotated[str, typer.Option(help="stable, optimized, fast, max or auto [CHANNELSCRIBE_PRESET].")] = "",
     language: Annotated[str, typer.Option(help="Two-letter code or auto [CHANNELSCRIBE_LANGUAGE].")] = "",
+    words: Annotated[bool, typer.Option("--words", help="Also say when each word is spoken.")] = False,
     media: Annotated[str, typer.Option(help="File kept in the archive: m4a, mp3 or mp4.")] = "m4a",
     upload: Annotated[bool, typer.Option("--upload/--no-upload", help="Send transcripts to ODIN.")] = True,
     tolerate_failures: Annotated[bool, typer.Option(help="Exit 0 even when some videos failed.")] = False,
@@ -75,7 +76,7 @@ def sync(
     from deployments.sync import SyncRequest, sync
 
     request = SyncRequest(
-        source, since, until, latest, model, preset, language, upload, tolerate_failures, retry_parked, media
+        source, since, until, latest, model, preset, language, upload, tolerate_failures, retry_parked, media, words
     )
     raise typer.Exit(sync(open_session(data, as_json), request))
 

@@ -63,6 +63,7 @@ class SyncRequest:
     tolerate_failures: bool = False
     retry_parked: bool = False
     media: str = "m4a"
+    words: bool = False
 
 
 def sync(session: Session, request: SyncRequest) -> int:
@@ -115,7 +116,7 @@ def profile(request: SyncRequest) -> TranscriptionProfile:
     """The profile of environment and options. Raises UsageError for values that cannot be."""
     if request.preset and request.preset not in set(Preset):
         raise UsageError(f"--preset {request.preset!r} is none of {', '.join(Preset)}", code="bad_preset")
-    changes = {name: value for name in ("model", "language") if (value := getattr(request, name))}
+    changes = {name: value for name in ("model", "language", "words") if (value := getattr(request, name))}
     try:
         settings = Settings()
         if request.preset:
@@ -170,7 +171,7 @@ def run_flow(session: Session, request: SyncRequest, server: Server) -> State[An
     def announce_run(flow: Any, flow_run: Any, state: Any) -> None:
         session.say(f"run: {server.run_url(flow_run.id)}")
 
-    chosen = {name: value for name in ("preset", "model", "language") if (value := getattr(request, name))}
+    chosen = {name: value for name in ("preset", "model", "language", "words") if (value := getattr(request, name))}
     followed = sync_channel.with_options(on_running=[announce_run])
     state: State[Any] = followed(
         source=request.source,

@@ -40,6 +40,9 @@ class TranscriptionForm(BaseModel):
     window_s: float = Field(
         default=0, ge=0, le=30, title="Window (s)", description="Longest piece heard at once; 0: as configured."
     )
+    words: bool = Field(
+        default=False, title="Word times", description="Also say when each word is spoken; off: as configured."
+    )
     batch_size: int = Field(
         default=0, ge=0, le=512, title="Batch size", description="Windows computed together; 0: as configured."
     )
@@ -47,6 +50,7 @@ class TranscriptionForm(BaseModel):
     def changes(self) -> dict[str, Any]:
         """Only what was asked for, as arguments of a profile."""
         given = {"model": self.model, "language": self.language, "window_s": self.window_s}
+        given |= {"words": self.words}
         given |= {"batch_size": self.batch_size, "preset": "" if self.preset == "as configured" else self.preset}
         return {name: value for name, value in given.items() if value}
 

@@ -56,6 +56,7 @@ class TranscriptionProfile(BaseModel):
     compression_ratio_threshold: float = Field(2.4, gt=0, title="Compression ratio above which text counts as a loop")
     logprob_threshold: float = Field(-1.0, le=0, title="Average log probability below which text counts as a guess")
     no_speech_threshold: float = Field(0.6, ge=0, le=1, title="No-speech probability above which a guess is dropped")
+    words: bool = Field(False, title="Word times", description="Also say when each word is spoken; never changes text.")
     batch_size: int = Field(16, ge=1, le=512, title="Batch size", description="Windows a GPU step; never changes text.")
     batch_from_card: bool = Field(
         False, title="Batch size from the card", description="As many windows as the memory budget has room for."
@@ -69,8 +70,12 @@ class TranscriptionProfile(BaseModel):
     videos_in_flight: int = Field(8, ge=1, le=64, title="Videos in flight", description="Videos that share batches.")
 
     def text_parameters(self) -> dict[str, Any]:
-        """Exactly the parameters that may change the text (model and revision stand beside them in the fingerprint)."""
+        """Exactly the parameters that may change what is stored (model and revision stand beside them).
+
+        `words` is there only when asked for: the transcript then holds more, and those made without stay valid.
+        """
         return {
+            **({"words": True} if self.words else {}),
             "language": self.language,
             "window_s": self.window_s,
             "speech_threshold": self.speech_threshold,

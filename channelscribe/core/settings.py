@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     preset: Preset = Field(Preset.OPTIMIZED, validation_alias=_either("CHANNELSCRIBE_PRESET"))
     model: str = Field(DEFAULT_MODEL, validation_alias=_either("CHANNELSCRIBE_MODEL"))
     language: str = Field("auto", validation_alias=_either("CHANNELSCRIBE_LANGUAGE"))
+    words: bool = Field(False, validation_alias=_either("CHANNELSCRIBE_WORDS"))
     device: str = Field("auto", validation_alias=_either("CHANNELSCRIBE_DEVICE"))
     window_s: float | None = Field(None, validation_alias=_either("CHANNELSCRIBE_WINDOW_S"))
     batch_size: int | None = Field(None, validation_alias=_either("CHANNELSCRIBE_BATCH_SIZE"))
@@ -53,6 +54,7 @@ class Settings(BaseSettings):
     def profile(self, **changes: Any) -> TranscriptionProfile:
         """The transcription profile that the environment describes; `changes` override single fields."""
         own: dict[str, Any] = {"model": self.model, "language": self.language, "device": self.device}
+        own |= {"words": True} if self.words else {}
         own |= {k: v for k in ("window_s", "batch_size") if (v := getattr(self, k)) is not None}
         return TranscriptionProfile.preset(self.preset, **{**own, **changes})
 

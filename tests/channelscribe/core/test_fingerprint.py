@@ -26,6 +26,7 @@ TEXT_CHANGES: dict[str, Any] = {
     "compression_ratio_threshold": 2.0,
     "logprob_threshold": -0.5,
     "no_speech_threshold": 0.3,
+    "words": True,
 }
 SPEED_CHANGES: dict[str, Any] = {
     "batch_from_card": True,
@@ -103,7 +104,13 @@ def test_no_speed_parameter_changes_it(field: str) -> None:
 def test_every_field_of_a_profile_is_known_here() -> None:
     beside = {"model", "revision"}
     assert set(TranscriptionProfile.model_fields) == set(TEXT_CHANGES) | set(SPEED_CHANGES) | beside
-    assert set(TranscriptionProfile().text_parameters()) == set(TEXT_CHANGES)
+    assert set(TranscriptionProfile(words=True).text_parameters()) == set(TEXT_CHANGES)
+
+
+def test_without_words_the_identity_is_what_it_was_before_there_were_any() -> None:
+    assert of_profile(TranscriptionProfile(model="m")) == (
+        "e049ef1a397820fadc9326de8c20b9d4e7fd6f8ed4b2ec42e2c39c7a43a40d26"
+    )
 
 
 def test_presets_of_one_window_length_share_their_work() -> None:
