@@ -159,6 +159,11 @@ def open_cap(reader: Reader, *, folder: Path | None = None) -> PowerCap | None:
     if not isinstance(reader, NvmlReader):
         return None
     nvml = attempt(Nvml)
-    cards = nvml if isinstance(nvml, Trouble) else attempt(list_cards, nvml)
+    if isinstance(nvml, Trouble):
+        return None
+    cards = attempt(list_cards, nvml)
     seen = None if isinstance(cards, Trouble) else named(cards, reader.card.uuid)
-    return None if seen is None else PowerCap(nvml, reader.card.uuid, seen.physical.handle, folder=folder)
+    if seen is None:
+        nvml.close()
+        return None
+    return PowerCap(nvml, reader.card.uuid, seen.physical.handle, folder=folder)

@@ -104,7 +104,7 @@ def _instances(nvml: Nvml, handle: Any, card: str) -> Iterator[Instance]:
 def _instance(nvml: Nvml, handle: Any, index: int, card: str) -> Instance:
     own = nvml.ask("nvmlDeviceGetMigDeviceHandleByIndex", handle, index)
     uuid = text(nvml.ask("nvmlDeviceGetUUID", own))
-    parts = [attempt(nvml.ask, f"nvmlDeviceGet{part}InstanceId", own) for part in ("Gpu", "Compute")]
+    parts = [attempt(nvml.ask, f, own) for f in ("nvmlDeviceGetGpuInstanceId", "nvmlDeviceGetComputeInstanceId")]
     return Instance(uuid, "/".join(["MIG-" + card, *(str(p) for p in parts)]), own)
 
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ORDER = ("channelscribe", "blocks", "tasks", "flows", "deployments")
 LONGEST_FUNCTION = 59
 LONGEST_TASK_BODY = 25
-HEAVY = {"torch", "transformers", "yt_dlp", "googleapiclient", "av", "duckdb", "prefect", "pandas"}
+HEAVY = {"torch", "transformers", "yt_dlp", "googleapiclient", "av", "duckdb", "prefect", "pandas", "pynvml"}
 
 
 def sources(*rooms: str) -> list[Path]:
@@ -44,6 +44,11 @@ def test_imports_point_downwards_only(room: str) -> None:
 
 def test_the_library_knows_no_orchestrator() -> None:
     assert not [f"{p}:{n}" for p in sources("channelscribe") for n, name in imported(p) if name.startswith("prefect")]
+
+
+def test_only_one_module_speaks_to_the_driver() -> None:
+    speakers = {p.relative_to(ROOT).as_posix() for p in sources(*ORDER) for _, name in imported(p) if name == "pynvml"}
+    assert speakers == {"channelscribe/gpu/nvml.py"}
 
 
 def test_a_noun_knows_only_the_core_and_itself() -> None:
