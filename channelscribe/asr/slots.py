@@ -238,9 +238,8 @@ class _Mirror:
     def __init__(self, state: SlotState, device: torch.device) -> None:
         self._there: tuple[Tensor, ...] = (state.tokens, state.logprobs, state.no_speech)
         self._event: Any = torch.cuda.Event() if device.type == "cuda" else None  # type: ignore[no-untyped-call]
-        if device.type == "cpu":
-            self._here = self._there
-        else:
+        self._here: tuple[Tensor, ...] = self._there
+        if device.type != "cpu":
             pinned = device.type == "cuda"
             self._here = tuple(torch.empty_like(kept, device="cpu", pin_memory=pinned) for kept in self._there)
         self._tokens, self._logprobs, self._no_speech = (kept.numpy() for kept in self._here)
