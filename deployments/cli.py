@@ -119,6 +119,28 @@ def demo(
 
 
 @app.command()
+def gpu(
+    last: Annotated[bool, typer.Option("--last", help="The last run's curve and totals instead of the card.")] = False,
+    run: Annotated[str, typer.Option("--run", help="A run's curve and totals, by its id.")] = "",
+    picture: Annotated[str, typer.Option(help="With --last or --run: write the picture to this SVG file.")] = "",
+    samples: Annotated[int, typer.Option(min=0, help="End after so many samples; 0 goes on until Ctrl-C.")] = 0,
+    data: Data = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per sample on standard output.")] = False,
+) -> None:
+    """Watch the card, or look back at what it did for a run."""
+    from deployments.session import open_session
+
+    session = open_session(data, as_json)
+    if last or run or picture:
+        from deployments.gpu_last import gpu_last
+
+        raise typer.Exit(gpu_last(session, run, picture))
+    from deployments.gpu import configured, gpu
+
+    raise typer.Exit(gpu(session, *configured(), samples=samples))
+
+
+@app.command()
 def doctor(data: Data = None, as_json: Json = False) -> None:
     """Check this machine: tools, model, credentials, data root. Shows no secret."""
     from deployments.doctor import doctor

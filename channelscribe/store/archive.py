@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import weakref
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _NEWEST_FIRST = "ORDER BY published_at DESC NULLS LAST, video_id"
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
 _ABANDONED_S = 24 * 3600.0
 
 
@@ -171,19 +173,19 @@ class Archive:
     def runs(self) -> list[Run]:
         return rows.records(Run, self._reader.view("runs", "ORDER BY started_at"))
 
-    def readings(self, run_id: str) -> list[Reading]:
+    def readings(self, run_id: str, since: datetime = _EVER) -> list[Reading]:
         """Everything that is known of the cards of a run, by time."""
-        return readings(self._metrics(run_id, "*").to_pylist())
+        return readings(self._metrics(run_id, "*", since).to_pylist())
 
     def moments(self, run_id: str) -> list[Moment]:
         """The same as a curve: what totals and pictures need, which is read many times faster."""
         return rows.records(Moment, self._metrics(run_id, ", ".join(f'"{name}"' for name in COLUMNS)))
 
-    def _metrics(self, run_id: str, columns: str) -> pa.Table:
+    def _metrics(self, run_id: str, columns: str, since: datetime = _EVER) -> pa.Table:
         key = clean_text(run_id)
         self._readings.flush()
-        sql = f'SELECT {columns} FROM ({latest(GPU_METRICS, "WHERE run_id = $1")}) ORDER BY "at", uuid'
-        return self._reader.ask(sql, [key], key)
+        newest = latest(GPU_METRICS, 'WHERE run_id = $1 AND "at" >= $2')
+        return self._reader.ask(f'SELECT {columns} FROM ({newest}) ORDER BY "at", uuid', [key, since], key)
 
     def query(self, sql: str, params: Sequence[Any] = ()) -> pd.DataFrame:
         """Any SQL over `videos`, `media`, `segments`, `transcripts`, `uploads`, `outcomes`, `runs`, `gpu_metrics`."""
