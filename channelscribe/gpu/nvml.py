@@ -64,6 +64,7 @@ class Nvml:
         self.api = _library()
         self._kinds = _codes(self.api)
         self.ask("nvmlInit")
+        self._open = True
 
     def ask(self, function: str, *arguments: Any) -> Any:
         """The function's answer. Raises NvmlError."""
@@ -87,8 +88,15 @@ class Nvml:
         return Trouble(self._kinds.get(code, Kind.FAILED), str(self.api.NVMLError(code)))
 
     def close(self) -> None:
-        """Ends our use of NVML; other users in this process keep theirs (it counts)."""
-        attempt(self.ask, "nvmlShutdown")
+        """Ends our use of NVML, once; other users in this process keep theirs (it counts)."""
+        if self._open:
+            attempt(self.ask, "nvmlShutdown")
+        self._open = False
+
+    def is_open(self) -> bool:
+        """False also where another user in this process has closed NVML once too often."""
+        answer = attempt(self.ask, "nvmlSystemGetDriverVersion")
+        return self._open and not (isinstance(answer, Trouble) and answer.kind is Kind.CLOSED)
 
     def driver(self) -> str:
         version = attempt(self.ask, "nvmlSystemGetDriverVersion")

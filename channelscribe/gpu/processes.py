@@ -43,9 +43,16 @@ def own_family() -> set[int]:
 
 
 def _described(device: Device, process: Any, family: Iterable[int]) -> GpuProcess:
-    ours: bool | None = True if process.pid in family else False if psutil.pid_exists(process.pid) else None
+    ours: bool | None = True if process.pid in family else False if _is_here(process.pid) else None
     name = "" if ours is None else _name(device, process.pid)
     return GpuProcess(process.pid, process.usedGpuMemory, ours, name)
+
+
+def _is_here(pid: int) -> bool:
+    try:
+        return psutil.pid_exists(pid)
+    except OverflowError:
+        return False
 
 
 def _name(device: Device, pid: int) -> str:

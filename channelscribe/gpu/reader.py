@@ -48,6 +48,7 @@ class NvmlReader:
         self._lock = threading.Lock()
         self._ordinal_known = False
         self._reopened_s = float("-inf")
+        self._closed = False
         self._watch(nvml, seen)
         total = attempt(nvml.ask, "nvmlDeviceGetMemoryInfo", self._device.own)
         self._card = Card(
@@ -71,6 +72,8 @@ class NvmlReader:
         with self._lock:
             now_s = self._clock.monotonic()
             empty = GpuSample(self._card.uuid, self._card.name, self._clock.now(), now_s)
+            if self._closed:
+                return replace(empty, lost=True, errors=("the reader is closed",))
             xids = self._xids.collect()
             try:
                 values, errors = self._panel.read(now_s)
@@ -84,6 +87,7 @@ class NvmlReader:
 
     def close(self) -> None:
         with self._lock:
+            self._closed = True
             self._xids.close()
             self._nvml.close()
 
@@ -96,9 +100,10 @@ class NvmlReader:
 
     def _reopen(self, now_s: float) -> None:
         """A driver that was reloaded or a card that was reset answers only to new handles."""
-        if now_s - self._reopened_s < REOPEN_S:
+        if self._closed or now_s - self._reopened_s < REOPEN_S:
             return
         self._reopened_s = now_s
+        closed_by_others = not self._nvml.is_open()
         nvml = attempt(Nvml)
         if isinstance(nvml, Trouble):
             return
@@ -107,8 +112,9 @@ class NvmlReader:
         if seen is None:
             nvml.close()
             return
-        self._xids.close()
-        self._nvml.close()
+        if not closed_by_others:
+            self._xids.close()
+            self._nvml.close()
         self._watch(nvml, seen)
 
     def _look_for_processes(self, now_s: float) -> list[str]:
