@@ -23,7 +23,7 @@ from filelock import FileLock
 from channelscribe.gpu.judgement import machine_folder
 
 log = logging.getLogger(__name__)
-_LOCK_S = 2.0
+_LOCK_S = 1.0
 _START_S = 2.0  # start times are told to a hundredth, and moved with the clock
 _BOOT_S = 120.0  # the start of the machine is reckoned from two clocks
 

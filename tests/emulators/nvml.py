@@ -79,6 +79,7 @@ class FakeCard:
     instances: list[FakeInstance | None] = field(default_factory=list)
     refuses: dict[str, str] = field(default_factory=dict)
     may_cap: bool = True
+    step_mw: int = 1  # what the card rounds a limit to
     lost: bool = False
     asked: Counter[str] = field(default_factory=Counter)
 
@@ -300,7 +301,7 @@ class _Functions:
         least, most = card.constraints_mw
         if not least <= limit_mw <= most:
             raise error("INVALID_ARGUMENT")
-        card.limit_mw = limit_mw
+        card.limit_mw = limit_mw - limit_mw % card.step_mw
 
     def nvmlDeviceGetPcieThroughput(self: Any, card: FakeCard, which: int) -> int:
         return card.pcie_kib_s[which]
