@@ -1,6 +1,7 @@
 # One verb per habit. Every verb makes its own environment (.venv) first; all it needs is Python 3.11 or newer.
 PYTHONS := python3 python3.13 python3.12 python3.11 python3.14 python
 PYTEST_ARGS ?=
+JOBS ?= 3
 BENCH_ARGS ?=
 KEEP ?=
 export PYTHONUNBUFFERED := 1
@@ -28,8 +29,8 @@ env:  ## make or update .venv
 demo: env  ## the main job on a shipped channel; KEEP=1 leaves the UI up
 	@$(BIN)/channelscribe demo $(if $(KEEP),--keep)
 
-test: env  ## all tests; PYTEST_ARGS="-k store" picks some
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: env  ## all tests, in JOBS=3 processes; PYTEST_ARGS="-k store" picks some
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(PYTEST_ARGS)
 
 lint: env  ## style and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -1,0 +1,40 @@
+"""Spreads the tests over processes (`make test` runs `-n 3`): a file stays together, the slow rooms begin.
+
+Whatever shares an expensive part of a session, a server with its worker or the one undisturbed run, is one group.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+_HERE = Path(__file__).parent
+# Longest first, so that no process is left alone with a slow file at the end.
+_SLOW = ("deployments/worker", "flows", "deployments", "notebooks", "speech_model", "channelscribe/youtube")
+_TOGETHER = {
+    "flows/test_whole_run.py": "whole run",
+    "flows/test_again.py": "whole run",
+    "flows/test_kill.py": "whole run",
+}
+
+
+def _place(item: pytest.Item) -> str:
+    path = item.path
+    return path.relative_to(_HERE).as_posix() if path.is_relative_to(_HERE) else path.as_posix()
+
+
+def _group(place: str) -> str:
+    if place.startswith("deployments/worker/"):
+        return "worker"
+    return _TOGETHER.get(place, place)
+
+
+def _rank(place: str) -> int:
+    return next((rank for rank, room in enumerate(_SLOW) if place.startswith(f"{room}/")), len(_SLOW))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _rank(_place(item)))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(_place(item))))
