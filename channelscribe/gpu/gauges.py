@@ -15,7 +15,7 @@ from channelscribe.core.gpu import Cause, GpuSample
 from channelscribe.core.guard import GuardPolicy
 from channelscribe.gpu.sanity import HOTTEST_C, Senses, number
 
-_TREND_SAMPLES = 5
+_SLOPE_SAMPLES, _MEAN_SAMPLES = 5, 8
 _FORGET_S = 600.0
 _SHUTDOWN_ABOVE_SLOWDOWN_C = 5.0  # where a card reports only its shutdown threshold
 _CARD_HOLDS = 1.05  # a card holds its own power limit; 5 % above it, it does not
@@ -45,14 +45,22 @@ class Gauge:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """How one quantity moves, per second. `heat` and `cool`: the fastest rise and fall of the last ten minutes or so;
-    `duty`: the share of time that the regulator has found to be right so far."""
+    """How one quantity moves.
+
+    `slope`: per second, over the last samples. `mean`: of more of them, and `ripple`: how far single ones rise above
+    their line as steps and rests take turns. `heat` and `cool`: the fastest rise and fall of the last ten minutes or
+    so. `duty`: the share of time that the regulator has found to be right so far; `margin`: how much lower than usual
+    it aims, because it was wrong lately.
+    """
 
     points: tuple[tuple[float, float], ...] = ()
     slope: float = 0.0
+    mean: float = 0.0
+    ripple: float = 0.0
     heat: float = 0.0
     cool: float = 0.0
     duty: float = 1.0
+    margin: float = 0.0
 
     def gap_s(self, fallback_s: float) -> float:
         """Seconds between the last two samples."""
@@ -66,21 +74,30 @@ def follow(trend: Trend, now_s: float, value: float) -> Trend:
     if trend.points and now_s <= trend.points[-1][0]:
         return trend
     passed_s = now_s - trend.points[-1][0] if trend.points else 0.0
-    points = (*trend.points, (now_s, value))[-_TREND_SAMPLES:]
-    slope = _slope(points)
+    points = (*trend.points, (now_s, value))[-_MEAN_SAMPLES:]
+    _, slope = _line(points[-_SLOPE_SAMPLES:])
+    end, drift = _line(points)
     kept = math.exp(-passed_s / _FORGET_S)
     return replace(
-        trend, points=points, slope=slope, heat=max(slope, trend.heat * kept), cool=max(-slope, trend.cool * kept)
+        trend,
+        points=points,
+        slope=slope,
+        mean=sum(v for _, v in points) / len(points),
+        ripple=max(v - end - drift * (t - now_s) for t, v in points),
+        heat=max(slope, trend.heat * kept),
+        cool=max(-slope, trend.cool * kept),
+        margin=trend.margin * kept,
     )
 
 
-def _slope(points: tuple[tuple[float, float], ...]) -> float:
-    """Least squares over the last few samples."""
+def _line(points: tuple[tuple[float, float], ...]) -> tuple[float, float]:
+    """Least squares: the value at the last point, and the change per second."""
     n = len(points)
     mean_t = sum(t for t, _ in points) / n
     mean_v = sum(v for _, v in points) / n
     spread = sum((t - mean_t) ** 2 for t, _ in points)
-    return sum((t - mean_t) * (v - mean_v) for t, v in points) / spread if spread > 0 else 0.0
+    slope = sum((t - mean_t) * (v - mean_v) for t, v in points) / spread if spread > 0 else 0.0
+    return mean_v + slope * (points[-1][0] - mean_t), slope
 
 
 def slowdown(sample: GpuSample, temp_c: float | None) -> float | None:
@@ -100,8 +117,11 @@ def _plausible(threshold_c: float) -> bool:
     return 40.0 <= threshold_c <= HOTTEST_C
 
 
-def gauges(policy: GuardPolicy, sample: GpuSample, senses: Senses, average_w: float | None) -> Iterator[Gauge]:
-    """What of this sample has a ceiling. The thermometer counts with its last believed value."""
+def gauges(
+    policy: GuardPolicy, sample: GpuSample, senses: Senses, average_w: float | None, capped: bool
+) -> Iterator[Gauge]:
+    """What of this sample has a ceiling. The thermometer counts with its last believed value; a power limit that the
+    guard has set itself (`capped`) is no ceiling."""
     if senses.temp_c is not None:
         yield _temperature(policy, senses.temp_c, slowdown(sample, senses.temp_c))
     memory_c = number(sample.mem_temp_c)
@@ -111,7 +131,7 @@ def gauges(policy: GuardPolicy, sample: GpuSample, senses: Senses, average_w: fl
         whose = "your ceiling"
         yield Gauge(Cause.MEMORY_TEMPERATURE, "memory temperature", "°C", memory_c, ceiling, slow, resume, stop, whose)
     if average_w is not None:
-        yield _power(policy, average_w, number(sample.limit_w))
+        yield _power(policy, average_w, None if capped else number(sample.limit_w))
 
 
 def _temperature(policy: GuardPolicy, temp_c: float, slowdown_c: float | None) -> Gauge:

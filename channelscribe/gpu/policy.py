@@ -23,6 +23,7 @@ or it may not run, or the rest alone is guarded.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 from channelscribe.core.gpu import Cause, Decision, GpuSample, Load, Zone
@@ -30,7 +31,7 @@ from channelscribe.core.guard import GuardPolicy
 from channelscribe.gpu import watch
 from channelscribe.gpu.capped import Caps, cap
 from channelscribe.gpu.gauges import Gauge, Trend, average_power, follow, gauges, keep_power
-from channelscribe.gpu.regulator import after_pause, batch_share, regulate
+from channelscribe.gpu.regulator import after_pause, batch_share, regulate, released
 from channelscribe.gpu.sanity import Senses, look, moment, number
 from channelscribe.gpu.watch import Finding, Floors
 
@@ -38,6 +39,7 @@ _SEVERITY = {Zone.RUN: 0, Zone.SLOW: 1, Zone.PAUSE: 2, Zone.STOP: 3}
 _CALM = 0.2  # of the band: so far under the slow mark work counts as cool again
 _SLOWEST_FALL = 0.02  # per second; what falls slower gives no forecast
 _LEAST_BATCH = 0.125
+_BUSY_TAU_S = 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class GuardState:
     throttled: int = 0
     memory_share: float = 1.0
     memory_since_s: float = 0.0
+    busy: float = 1.0
     caps: Caps = field(default_factory=Caps)
 
     def trend(self, cause: Cause) -> Trend:
@@ -83,6 +86,7 @@ def _remember(policy: GuardPolicy, state: GuardState, sample: GpuSample, load: L
     now = moment(sample, float("-inf") if first else state.now_s)
     now = 0.0 if now == float("-inf") else now
     held = state.zone is Zone.PAUSE
+    weight = 1.0 - math.exp(-max(now - state.now_s, 0.0) / _BUSY_TAU_S) if not first else 0.0
     share, since = _memory_share(policy, state, sample, now)
     return replace(
         state,
@@ -94,6 +98,7 @@ def _remember(policy: GuardPolicy, state: GuardState, sample: GpuSample, load: L
         progress_s=now if first or held or watch.progresses(policy, load) else state.progress_s,
         ecc=sample.ecc_uncorrected if state.ecc is None else state.ecc,
         throttled=state.throttled + 1 if held and watch.by_hardware(sample) else 0,
+        busy=state.busy + weight * (min(max(number(load.busy_share) or 0.0, 0.0), 1.0) - state.busy),
         memory_share=share,
         memory_since_s=since,
     )
@@ -112,7 +117,7 @@ def _memory_share(policy: GuardPolicy, state: GuardState, sample: GpuSample, now
 
 def _find(policy: GuardPolicy, state: GuardState, sample: GpuSample, load: Load) -> tuple[GuardState, list[Finding]]:
     """Everything that speaks against running at full speed, worst or not."""
-    step_s = max(number(load.longest_step_s) or 0.0, 0.0)
+    step_s = 0.0 if state.caps.asked_w else max(number(load.longest_step_s) or 0.0, 0.0)
     found: list[Finding | None] = [
         watch.lost(sample),
         watch.error(sample, state.ecc),
@@ -124,7 +129,7 @@ def _find(policy: GuardPolicy, state: GuardState, sample: GpuSample, load: Load)
         watch.stall(policy, load, state.now_s - (state.progress_s or state.now_s)),
     ]
     average_w = average_power(state.powers, policy.power_window_s)
-    for gauge in gauges(policy, sample, state.senses, average_w):
+    for gauge in gauges(policy, sample, state.senses, average_w, state.caps.asked_w is not None):
         state, finding = _weigh(policy, state, gauge, step_s)
         found.append(finding)
     return state, [finding for finding in found if finding is not None]
@@ -154,24 +159,34 @@ def _no_thermometer(policy: GuardPolicy, sample: GpuSample) -> Finding | None:
 
 def _weigh(policy: GuardPolicy, state: GuardState, gauge: Gauge, step_s: float) -> tuple[GuardState, Finding | None]:
     """One gauge against its marks: the state with its trend, and what follows from it."""
-    trend = state.trend(gauge.cause)
-    gauge, trend = _estimate(policy, state, gauge, trend)
-    ahead = gauge.value + max(trend.slope, 0.0) * trend.gap_s(policy.sample_s)
+    gauge, trend = _estimate(policy, state, gauge, state.trend(gauge.cause))
     if gauge.value >= gauge.stop_at:
         return state, _limit_reached(gauge)
     held = gauge.cause in state.paused_by
-    if ahead >= gauge.ceiling or (held and gauge.value > gauge.resume_at):
+    if _rises_too_high(policy, gauge, trend, step_s) or (held and gauge.value > gauge.resume_at):
         if not held:
-            trend = after_pause(policy, trend)
-        return _keep(state, gauge.cause, trend), _too_high(gauge, trend, ahead)
-    trend, duty = regulate(policy, gauge, trend, step_s)
-    state = _keep(state, gauge.cause, trend)
-    calm = gauge.slow_at - (_CALM * gauge.band if state.zone is not Zone.RUN else 0.0)
-    if gauge.value < calm and duty >= 1.0:
-        return state, None
-    if gauge.value < gauge.slow_at and state.zone is Zone.RUN:
-        return state, None
-    return state, _warm(gauge, trend, duty, step_s)
+            trend = after_pause(policy, gauge, trend, state.busy)
+        return _keep(state, gauge.cause, trend), _too_high(gauge, trend, held)
+    calm = gauge.slow_at - _CALM * gauge.band
+    if state.zone is Zone.PAUSE:
+        trend, duty = released(trend), trend.duty
+    elif gauge.value >= gauge.slow_at or (state.zone is Zone.SLOW and max(gauge.value, trend.mean) >= calm):
+        trend, duty = regulate(policy, gauge, trend, step_s)
+    else:
+        return _keep(state, gauge.cause, trend), None
+    warm = gauge.value >= (calm if state.zone is Zone.SLOW else gauge.slow_at) or trend.mean >= calm
+    return _keep(state, gauge.cause, trend), _warm(policy, gauge, trend, duty, step_s) if warm else None
+
+
+def _rises_too_high(policy: GuardPolicy, gauge: Gauge, trend: Trend, step_s: float) -> bool:
+    """At the ceiling now, or by the next sample if it goes on like this.
+
+    Below the band only what would leap over it counts: a die that begins to work rises fast for a moment and then no
+    more. Steps longer than a few samples are looked ahead of less: holding changes nothing before they end.
+    """
+    gap_s = trend.gap_s(policy.sample_s)
+    ahead = gauge.value + max(trend.slope, 0.0) * gap_s * min(1.0, 2.0 * gap_s / max(step_s, 1e-3))
+    return gauge.value >= gauge.ceiling or ahead >= gauge.ceiling + (gauge.band if gauge.value < gauge.slow_at else 0.0)
 
 
 def _estimate(policy: GuardPolicy, state: GuardState, gauge: Gauge, trend: Trend) -> tuple[Gauge, Trend]:
@@ -192,10 +207,10 @@ def _limit_reached(gauge: Gauge) -> Finding:
     return Finding(Zone.STOP, gauge.cause, reason, gauge.value, gauge.stop_at, None, gauge.unit)
 
 
-def _too_high(gauge: Gauge, trend: Trend, ahead: float) -> Finding:
+def _too_high(gauge: Gauge, trend: Trend, held: bool) -> Finding:
     falling = max(-trend.slope, 0.0) if trend.slope < -_SLOWEST_FALL else trend.cool
     wait = max(gauge.value - gauge.resume_at, 0.0) / falling if falling > _SLOWEST_FALL else None
-    where = "at" if gauge.value >= gauge.ceiling else "on its way to" if ahead >= gauge.ceiling else "cooling from"
+    where = "at" if gauge.value >= gauge.ceiling else "cooling from" if held else "on its way to"
     expected = f", expected in {wait:.0f} s" if wait is not None else ""
     reason = (
         f"The {gauge.name} is {gauge.text(gauge.value)}, {where} {gauge.whose} of {gauge.text(gauge.ceiling)}; "
@@ -206,8 +221,8 @@ def _too_high(gauge: Gauge, trend: Trend, ahead: float) -> Finding:
     )
 
 
-def _warm(gauge: Gauge, trend: Trend, duty: float, step_s: float) -> Finding:
-    share = batch_share(gauge, trend, step_s)
+def _warm(policy: GuardPolicy, gauge: Gauge, trend: Trend, duty: float, step_s: float) -> Finding:
+    share = batch_share(policy, gauge, trend, step_s)
     pace = f"{duty:.0%} of the time" if duty < 0.995 else "at full speed still"
     smaller = f" with batches of {share:.0%}" if share < 1.0 else ""
     reason = (

@@ -64,6 +64,10 @@ class Scenario:
         """Warmest at the start, coldest twelve hours later."""
         return self.ambient_c + self.swing_c * math.cos(2 * math.pi * at_s / (24 * HOUR_S))
 
+    def changed(self, at_s: float) -> int:
+        """How many of the changes have happened."""
+        return sum(change.at_s <= at_s for change in self.changes)
+
     def knobs(self, at_s: float) -> dict[str, Any]:
         """The knobs as the changes so far have left them."""
         turned: dict[str, Any] = {}
@@ -86,7 +90,7 @@ _PEERS = Build(
     memory_k_per_w=0.0,
     fan_matters=False,
 )
-_QUICK = Build(name="Simulated card, quick", cooler_k_per_w=0.13, cooler_tau_s=7.0, die_tau_s=0.7)
+_QUICK = Build(name="Simulated card, quick", cooler_k_per_w=0.14, cooler_tau_s=8.0, die_k_per_w=0.006)
 
 SCENARIOS = {
     s.name: s
@@ -155,7 +159,7 @@ SCENARIOS = {
 
 def with_knobs(scenario: Scenario, at_s: float, turned: dict[str, Any]) -> Knobs:
     """All knobs at that second of the plant; the file's word outranks the scenario's."""
-    return Knobs(**{"ambient_c": scenario.ambient(at_s), **scenario.knobs(at_s), **turned})
+    return Knobs(**{**scenario.knobs(at_s), **turned})
 
 
 def started_at(scenario: Scenario, start_temp_c: float | None) -> Scenario:

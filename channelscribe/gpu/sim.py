@@ -37,6 +37,7 @@ class SimReader:
     def __init__(self, scenario: Scenario, clock: Clock, knobs_file: Path | None = None) -> None:
         self._clock, self._file = clock, knobs_file
         self._stamp: tuple[int, int] | None = None
+        self._turned_at: tuple[int, tuple[int, int] | None] | None = None
         self._turned: dict[str, Any] = {}
         self._complaint = ""
         self._reread()
@@ -93,12 +94,11 @@ class SimReader:
 
     def _turn(self) -> None:
         """Brings what is around the plant to the knobs of this second."""
-        try:
-            self._knobs = with_knobs(self._scenario, self._plant_s, self._turned)
-        except ValidationError as error:
-            self._complaint = f"the knobs of the simulated card are wrong: {error.errors()[0]['msg']}"
+        now = (self._scenario.changed(self._plant_s), self._stamp)
+        if now != self._turned_at:
+            self._knobs, self._turned_at = with_knobs(self._scenario, self._plant_s, self._turned), now
         knobs, around = self._knobs, self.plant.around
-        around.ambient_c = knobs.ambient_c if knobs.ambient_c is not None else around.ambient_c
+        around.ambient_c = self._scenario.ambient(self._plant_s) if knobs.ambient_c is None else knobs.ambient_c
         around.fan_failed, around.tenant = knobs.fan_failed, knobs.foreign_bytes > 0
 
     def _show(self, passed_s: float) -> None:
