@@ -11,7 +11,7 @@ import atexit
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from filelock import Timeout
 
@@ -24,6 +24,13 @@ from channelscribe.gpu.reader import NvmlReader
 log = logging.getLogger(__name__)
 _SAME_W = 1.0  # the driver may round what it is told
 _LIMIT = "nvmlDeviceGetPowerManagementLimit"
+
+
+@runtime_checkable
+class CappedReader(Protocol):
+    """A reader whose card obeys it: `cap` sets the limit in watts, None the card's own."""
+
+    def cap(self, watts: float | None) -> None: ...
 
 
 class PowerCap:
@@ -154,8 +161,23 @@ def recover(nvml: Nvml, uuid: str, card: Any, *, folder: Path | None = None) -> 
         log.warning("it cannot be told whether a crashed run has left the power limit lowered: %s", error)
 
 
-def open_cap(reader: Reader, *, folder: Path | None = None) -> PowerCap | None:
-    """The power limit of the card that `reader` reads; None for a card that is not real."""
+class ReaderCap:
+    """The power limit of a simulated card, which dies with its reader."""
+
+    def __init__(self, reader: CappedReader) -> None:
+        self._reader = reader
+
+    def apply(self, watts: float | None) -> None:
+        self._reader.cap(watts)
+
+    def restore(self) -> None:
+        self._reader.cap(None)
+
+
+def open_cap(reader: Reader, *, folder: Path | None = None) -> PowerCap | ReaderCap | None:
+    """The power limit of the card that `reader` reads; None where there is none to set, as of a recorded card."""
+    if isinstance(reader, CappedReader):
+        return ReaderCap(reader)
     if not isinstance(reader, NvmlReader):
         return None
     nvml = attempt(Nvml)

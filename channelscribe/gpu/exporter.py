@@ -110,6 +110,7 @@ class Exporter:
 
     def __init__(self, server: Any, thread: threading.Thread) -> None:
         self._server, self._thread = server, thread
+        self.address: str = server.server_address[0]
         self.port: int = server.server_address[1]
 
     def close(self) -> None:

@@ -36,7 +36,7 @@ def open_reader(spec: str, *, device: str = "auto", clock: Clock | None = None) 
     """
     word, _, rest = spec.strip().partition(":")
     word = word.lower()
-    if word == "off":
+    if word == "off" and not rest:
         return None
     if word == "sim":
         from channelscribe.gpu.sim import open_sim
@@ -46,11 +46,11 @@ def open_reader(spec: str, *, device: str = "auto", clock: Clock | None = None) 
         from channelscribe.gpu.replay import open_replay
 
         return open_replay(Path(rest), clock or SystemClock())
-    if word in ("", "auto"):
+    if word in ("", "auto") and not rest:
         return _automatic(device.strip().lower(), clock)
-    if rest or not re.fullmatch(r"\d{1,3}|(gpu|mig)-[0-9a-z/-]+", word):
+    if rest or not re.fullmatch(r"[0-9]{1,3}|(gpu|mig)-[0-9a-z/-]{1,100}", word):
         raise UsageError(
-            f"{spec!r} names no card; use auto, off, a number, GPU-..., MIG-..., sim:SCENARIO or replay:PATH.",
+            f"{spec[:60]!r} names no card; use auto, off, a number, GPU-..., MIG-..., sim:SCENARIO or replay:PATH.",
             code="bad_reader",
         )
     return _on_driver(word, clock)
@@ -60,7 +60,7 @@ def _automatic(device: str, clock: Clock | None) -> Reader | None:
     """The card of that device. Where only "auto" was said, a machine without a working card is no failure."""
     if device in _OTHER_DEVICES:
         return None
-    wanted = re.fullmatch(r"cuda:(\d{1,3})", device)
+    wanted = re.fullmatch(r"cuda:([0-9]{1,3})", device)
     try:
         return _on_driver(wanted[1] if wanted else "0", clock)
     except GpuFailure as error:

@@ -179,7 +179,7 @@ class _Functions:
 
     def nvmlSystemGetProcessName(self: Any, pid: int) -> str:
         everyone = [p for c in self.cards for o in (c, *filter(None, c.instances)) for p in o.processes]
-        return next(p.name for p in everyone if p.pid == pid)
+        return str(next(p.name for p in everyone if p.pid == pid))
 
     def nvmlDeviceGetCount(self: Any) -> int:
         return len(self.cards)
