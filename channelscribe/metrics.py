@@ -112,12 +112,19 @@ def _energy_j(attempts: Sequence[Sequence[Moment]]) -> float | None:
 
 
 def _counted_j(attempt: Sequence[Moment]) -> float:
-    """A counter that goes back began anew (the driver was loaded again), so it stands for what it shows."""
-    known = [(m, m.energy_j) for m in attempt if m.energy_j is not None and _known(m.energy_j) is not None]
+    """A counter that went back to little began anew (the driver was loaded again) and stands for what it shows.
+
+    A value that no card can have reached since the one before is a glitch, and is passed over.
+    """
+    known = ((m, j) for m in attempt if (j := _known(m.energy_j)) is not None and j >= 0)
+    last: tuple[Moment, float] | None = None
     spent = []
-    for (a, before_j), (b, after_j) in pairwise(known):
-        joules = after_j - before_j if after_j >= before_j else after_j
-        spent.append(joules if 0 <= joules <= MOST_W * max(1.0, _dt(a, b)) else 0.0)
+    for m, joules in known:
+        most_j = MOST_W * max(1.0, _dt(last[0], m)) if last else math.inf
+        gained = joules - last[1] if last and joules >= last[1] else joules
+        if last is None or gained <= most_j:
+            spent.append(gained if last else 0.0)
+            last = (m, joules)
     return math.fsum(spent)
 
 

@@ -24,10 +24,11 @@ MOST_WAITING = 50_000  # readings kept while the disk refuses them: about seven 
 
 
 class ReadingWriter:
-    """Writes readings by run, and makes one part of every sixty that it wrote."""
+    """Writes readings by run, and makes one part of every `roll_up_parts` that it wrote."""
 
-    def __init__(self, folder: TableFolder, stamps: Stamps) -> None:
+    def __init__(self, folder: TableFolder, stamps: Stamps, roll_up_parts: int = ROLL_UP_PARTS) -> None:
         self._folder = folder
+        self._roll_up_parts = roll_up_parts
         self._stamps = stamps
         self._written: dict[str, list[str]] = defaultdict(list)
 
@@ -46,6 +47,6 @@ class ReadingWriter:
             return
         written = self._written[run_id]
         written.append(self._folder.write(made, run_id))
-        if len(written) >= ROLL_UP_PARTS:
+        if len(written) >= self._roll_up_parts:
             roll_up(self._folder, written, run_id)
             written.clear()
