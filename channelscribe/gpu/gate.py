@@ -20,6 +20,7 @@ from channelscribe.gpu.batching import BatchControl
 
 log = logging.getLogger(__name__)
 SLICE_S = 0.05  # a waiting step looks this often whether it may go on
+LEAST_S = 1e-3  # no clock tells less apart
 COLLECT_S = 30.0  # emptying the allocator's cache makes the next steps ask the driver again; not more often than this
 LOADING = "load"
 RECENT_STEPS = 64
@@ -192,7 +193,7 @@ class GuardGate:
                 if stopping():
                     return False
                 rest_s = self._rest_until_s - now_s
-                self._clock.sleep(min(SLICE_S, rest_s) if rest_s > 0 and self._cause is None else SLICE_S)
+                self._clock.sleep(min(SLICE_S, max(rest_s, LEAST_S)) if rest_s > 0 and self._cause is None else SLICE_S)
             return True
         finally:
             with self._lock:

@@ -251,8 +251,8 @@ class Guard:
 
 def _stopped(card: Card, decision: Decision) -> str:
     return (
-        f"The run was stopped to protect {card.name}: {decision.reason.rstrip('.')}; look at the card (nvidia-smi), then "
-        "press Retry: finished windows are kept."
+        f"The run was stopped to protect {card.name}: {decision.reason.rstrip('.')}; look at the card "
+        "(nvidia-smi), then press Retry: finished windows are kept."
     )
 
 

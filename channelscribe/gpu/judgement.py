@@ -29,7 +29,6 @@ _SHARED = {
     *(Cause.XID, Cause.LOST),
 }
 _SEVERITY = {Zone.RUN: 0, Zone.SLOW: 1, Zone.PAUSE: 2, Zone.STOP: 3}
-_NUMBERS = ("value", "limit", "resume_below", "expected_wait_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,20 +134,24 @@ def _read(path: Path) -> Verdict | None:
 
 
 def _decision(said: dict[str, object]) -> Decision:
-    numbers = {name: _number(said.get(name)) for name in _NUMBERS}
     return Decision(
         zone=Zone(str(said["zone"])),
         cause=Cause(str(said["cause"])),
         reason=str(said.get("reason", ""))[:1000],
+        value=_number(said.get("value")),
+        limit=_number(said.get("limit")),
+        resume_below=_number(said.get("resume_below")),
+        expected_wait_s=_number(said.get("expected_wait_s")),
         unit=str(said.get("unit", ""))[:20],
         duty=_share(said.get("duty")),
         batch_share=_share(said.get("batch_share")),
-        **numbers,
     )
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and abs(value) < 1e12 else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < 1e12 else None
 
 
 def _share(value: object) -> float:

@@ -1,4 +1,4 @@
-"""What tests of gate and guard are made of: a clock that moves when somebody sleeps, and a card that says what it is told."""
+"""What tests of gate and guard are made of: a clock that moves when somebody sleeps, a card that says what it is told."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from channelscribe.core.gpu import Card, GpuSample
 
 CARD = Card("GPU-0000", "Test card", total_bytes=24 << 30)
 START = datetime(2026, 11, 21, 5, 0, tzinfo=UTC)
+
+
+SAMPLE = GpuSample(CARD.uuid, CARD.name, START, 0.0, temp_c=50.0, power_w=200.0, mem_total_bytes=24 << 30)
 
 
 @dataclass
@@ -41,7 +44,7 @@ class ToldReader:
     """Gives the sample that it was told, with the clock's time."""
 
     clock: StepClock
-    told: GpuSample = GpuSample(CARD.uuid, CARD.name, START, 0.0, temp_c=50.0, power_w=200.0, mem_total_bytes=24 << 30)
+    told: GpuSample = SAMPLE
     card: Card = CARD
     closed: bool = False
 
