@@ -13,6 +13,7 @@ import torch
 
 from channelscribe.asr.device import DeviceChoice
 from channelscribe.asr.model import ModelRef, broken, unreachable
+from channelscribe.asr.packed import pack
 from channelscribe.core.errors import UsageError
 from channelscribe.core.window import RATE_HZ
 
@@ -86,6 +87,7 @@ def load_whisper(ref: ModelRef, choice: DeviceChoice) -> LoadedWhisper:
             raise
         first_line = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise broken(ref.name, first_line.strip().rstrip(".")) from error
+    pack(model)
     if choice.device.startswith("cuda"):
         torch.set_float32_matmul_precision("high")  # TF32, wherever a product is still float32
     return _checked(ref, choice, model, extractor, tokenizer)

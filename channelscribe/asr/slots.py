@@ -23,6 +23,8 @@ from channelscribe.asr.step import Shape, SlotState, Step
 
 _LOOP_CHECK_TOKENS = 8
 _LENGTHS = (64, 128, 224)
+# With these the products on a CPU round a row in the same way whatever the number of rows and places.
+_LEAST_ROWS, _LENGTH_STEP = 2, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +100,9 @@ class Slots:
         self._device, self._steady = whisper.device, whisper.device.type == "cuda"
         self._looks_always = whisper.device.type == "cpu"
         with torch.inference_mode():
-            self._state = SlotState.of(count, self._places, self._most_tokens, self._device)
-            self._cache = SlotCache(whisper.model, count)
+            rows = max(count, _LEAST_ROWS)
+            self._state = SlotState.of(rows, self._places, self._most_tokens, self._device)
+            self._cache = SlotCache(whisper.model, rows)
             self._mirror = _Mirror(self._state, self._device)
         self._step = Replayer(Step(whisper, self._state, self._cache), self._device)
         self._windows: list[_Window | None] = [None] * count
@@ -175,7 +178,7 @@ class Slots:
     def _close_ranks(self) -> None:
         """Moves living slots from behind into empty ones, so that only rows that are needed are computed."""
         rows = self._rows()
-        holes = [row for row in range(rows) if self._windows[row] is None]
+        holes = [row for row in range(min(rows, self.count)) if self._windows[row] is None]
         beyond = [row for row in range(rows, self.count) if self._windows[row] is not None]
         for source, target in zip(beyond, holes, strict=False):
             self._move(source, target)
@@ -191,17 +194,17 @@ class Slots:
 
     def _rows(self) -> int:
         """As many as live; a graph is made for each number, so on a card only the count, its half, quarter, ..."""
-        rows, live = self.count, self.live
+        rows, live = max(self.count, _LEAST_ROWS), self.live
         if not self._steady:
-            return live
-        while rows > 1 and (rows + 1) // 2 >= live:
+            return max(live, _LEAST_ROWS)
+        while rows > _LEAST_ROWS and (rows + 1) // 2 >= live:
             rows = (rows + 1) // 2
         return rows
 
     def _length(self) -> int:
         needed = 1 + max(window.steps for window in self._windows if window is not None)
         if not self._steady:
-            return min(needed, self._places)
+            return min(-(-needed // _LENGTH_STEP) * _LENGTH_STEP, self._places)
         return next((length for length in _LENGTHS if needed <= length < self._places), self._places)
 
     def _launch(self) -> None:

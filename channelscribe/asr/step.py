@@ -11,6 +11,7 @@ tie, which the shape of the batch may break either way; float16 has 8 times fine
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from channelscribe.asr.cache import SlotCache
 from channelscribe.asr.loading import LoadedWhisper
+from channelscribe.asr.packed import PackedLinear
 from channelscribe.asr.rules import Rules, Seen, draw
 
 
@@ -89,18 +91,17 @@ class Step:
         model, device = whisper.model, whisper.device
         self._decoder, self._project = model.model.decoder, model.proj_out
         self._heads: int = model.config.decoder_attention_heads
-        self._fused = [_fused(layer.self_attn) for layer in self._decoder.layers]
+        self._projections = [_joined(layer.self_attn) for layer in self._decoder.layers]
         self._no_speech, self._end = whisper.vocabulary.no_speech, whisper.vocabulary.end
-        self._rules = Rules(model.generation_config, whisper.vocabulary, self._project.weight.shape[0], device)
+        self._rules = Rules(model.generation_config, whisper.vocabulary, self._project.out_features, device)
         self._state, self._cache = state, cache
         self._places = torch.arange(model.config.max_target_positions, device=device)
-        self._rows = torch.arange(len(state.token), device=device)
         self._views: dict[int, SlotState] = {}
 
     @torch.inference_mode()
     def __call__(self, shape: Shape) -> None:
         state = self._views.get(shape.rows) or self._views.setdefault(shape.rows, self._state.first(shape.rows))
-        logits = F.linear(self._hidden(state, shape), self._project.weight, self._project.bias).float()
+        logits = self._project(self._hidden(state, shape)).float()
         if shape.starting:
             odds = logits.softmax(-1)[:, self._no_speech]
             state.no_speech.copy_(torch.where(state.place == state.heard_at, odds, state.no_speech))
@@ -113,30 +114,26 @@ class Step:
         rows, length = shape.rows, shape.length
         decoder = self._decoder
         x = F.embedding(state.token, decoder.embed_tokens.weight) + decoder.embed_positions.weight[state.place]
-        ahead = self._places[:length] > state.place[:, None]
-        mask = torch.zeros(rows, length, dtype=x.dtype, device=x.device).masked_fill_(ahead, float("-inf"))
-        mask, spots = mask[:, None, None], self._rows[:rows]
+        mask = torch.zeros(rows, 1, 1, length, dtype=x.dtype, device=x.device)
+        mask.masked_fill_((self._places[:length] > state.place[:, None])[:, None, None], float("-inf"))
         for at, layer in enumerate(decoder.layers):
-            x = x + self._attend_own(at, layer, x, state.place, mask, spots)
-            x = x + self._attend_sound(at, layer, x)
-            inner = layer.activation_fn(_linear(layer.fc1, _normed(layer.final_layer_norm, x)))
-            x = x + _linear(layer.fc2, inner)
-        return _normed(decoder.layer_norm, x)
+            x = x + self._own(at, layer, x, state.place, mask)
+            x = x + self._sound(at, layer, x)
+            x = x + layer.fc2(layer.activation_fn(layer.fc1(layer.final_layer_norm(x))))
+        normed: Tensor = decoder.layer_norm(x)
+        return normed
 
-    def _attend_own(self, at: int, layer: Any, x: Tensor, place: Tensor, mask: Tensor, spots: Tensor) -> Tensor:
-        attention, own, rows, length = layer.self_attn, self._cache.own[at], len(x), mask.shape[-1]
-        made = F.linear(_normed(layer.self_attn_layer_norm, x), *self._fused[at]).view(rows, 3, self._heads, -1)
-        own[spots, :, :, place] = made[:, 1:]
-        keys, values = own[:rows, 0, :, :length], own[:rows, 1, :, :length]
-        found = F.scaled_dot_product_attention(made[:, 0, :, None], keys, values, mask, scale=attention.scaling)
-        return _linear(attention.out_proj, found.reshape(rows, -1))
+    def _own(self, at: int, layer: Any, x: Tensor, place: Tensor, mask: Tensor) -> Tensor:
+        attention = layer.self_attn
+        made = self._projections[at](layer.self_attn_layer_norm(x)).view(len(x), 3, self._heads, -1)
+        found: Tensor = attention.out_proj(self._cache.attend_own(at, made, place, mask, attention.scaling))
+        return found
 
-    def _attend_sound(self, at: int, layer: Any, x: Tensor) -> Tensor:
-        attention, rows = layer.encoder_attn, len(x)
-        query = _linear(attention.q_proj, _normed(layer.encoder_attn_layer_norm, x)).view(rows, self._heads, 1, -1)
-        keys, values = self._cache.keys[at][:rows], self._cache.values[at][:rows]
-        found = F.scaled_dot_product_attention(query, keys, values, scale=attention.scaling)
-        return _linear(attention.out_proj, found.reshape(rows, -1))
+    def _sound(self, at: int, layer: Any, x: Tensor) -> Tensor:
+        attention = layer.encoder_attn
+        query = attention.q_proj(layer.encoder_attn_layer_norm(x)).view(len(x), self._heads, -1)
+        found: Tensor = attention.out_proj(self._cache.attend_sound(at, query, attention.scaling))
+        return found
 
     def _choose(self, state: SlotState, logits: Tensor, index: Tensor, sampled: bool) -> tuple[Tensor, Tensor]:
         barred = self._rules.bar(logits, index, state.seen)
@@ -164,21 +161,21 @@ class Step:
         state.place.copy_(torch.where(state.done, state.place, following))
 
 
-def _normed(norm: Any, x: Tensor) -> Tensor:
-    return F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
-
-
-def _linear(layer: Any, x: Tensor) -> Tensor:
-    return F.linear(x, layer.weight, layer.bias)
+def _joined(attention: Any) -> Callable[[Tensor], Tensor]:
+    """Query, key and value of a token, one after the other [rows, 3 x width]."""
+    parts = (attention.q_proj, attention.k_proj, attention.v_proj)
+    if isinstance(attention.q_proj, PackedLinear):
+        return lambda x: torch.cat([part(x) for part in parts], -1)
+    weight, bias = _fused(parts)
+    return lambda x: F.linear(x, weight, bias)
 
 
 @torch.no_grad()
-def _fused(attention: Any) -> tuple[Tensor, Tensor]:
-    """Weights and biases of query, key and value as one; the three modules then look into it, so nothing is twice."""
-    parts = (attention.q_proj, attention.k_proj, attention.v_proj)
-    like = attention.q_proj.bias
+def _fused(parts: Sequence[Any]) -> tuple[Tensor, Tensor]:
+    """One weight and one bias; the modules' weights become views of it, so that nothing is there twice."""
     weight = torch.cat([part.weight for part in parts])
-    bias = torch.cat([torch.zeros_like(like) if part.bias is None else part.bias for part in parts])
-    for part, piece in zip(parts, weight.chunk(3), strict=True):
+    zeros = torch.zeros_like(weight[: len(weight) // len(parts), 0])
+    bias = torch.cat([zeros if part.bias is None else part.bias for part in parts])
+    for part, piece in zip(parts, weight.chunk(len(parts)), strict=True):
         part.weight.data = piece
     return weight, bias
