@@ -13,7 +13,14 @@ from channelscribe.core.model import Transcript
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """Totals since the engine was opened. `peak_memory_bytes` is the device's, None where there is none to ask."""
+    """Totals since the engine was opened. Memory is the device's, None where there is none to ask.
+
+    `batches` are runs of a few decode steps, `mean_batch` the windows at work in one, and `mean_occupancy` the share of
+    the places in which one was at work. `encoded` counts encoder passes (each window once, whatever its temperatures),
+    `mean_encoded` those of one micro-batch. `refills` are windows that joined others at work, `resumed` those that an
+    earlier attempt had finished, `waiting` those that are heard but have no text yet. On a card encoding and decoding
+    overlap, so `encode_s` holds only what the decoder had to wait for.
+    """
 
     windows: int = 0
     batches: int = 0
@@ -23,6 +30,18 @@ class EngineStats:
     loaded_s: float = 0.0
     fallbacks: int = 0
     peak_memory_bytes: int | None = None
+    slots: int = 0
+    mean_occupancy: float = 0.0
+    encode_s: float = 0.0
+    decode_s: float = 0.0
+    waiting: int = 0
+    refills: int = 0
+    tokens: int = 0
+    resumed: int = 0
+    encoded: int = 0
+    mean_encoded: float = 0.0
+    peak_reserved_bytes: int | None = None
+    fragmentation: float | None = None
 
 
 class Engine(Protocol):

@@ -22,13 +22,23 @@ class Job:
     error: Exception | None = None
     over: bool = False  # nobody waits for it any more
     _texts: dict[int, WindowText] = field(default_factory=dict)
+    _new: list[WindowText] = field(default_factory=list)
     _expected: int | None = None
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def deliver(self, text: WindowText) -> None:
+    def deliver(self, text: WindowText, *, kept: bool = False) -> None:
+        """`kept`: an earlier attempt finished it, so it need not be kept again."""
         with self._changed:
             self._texts[text.window.index] = text
+            if not kept:
+                self._new.append(text)
             self._changed.notify_all()
+
+    def take_new(self) -> list[WindowText]:
+        """What was delivered since the last call."""
+        with self._changed:
+            new, self._new = self._new, []
+            return new
 
     def fail(self, error: Exception) -> None:
         """The first failure counts."""

@@ -1,6 +1,7 @@
-"""The pool between feeders and engine: decoded windows of all files, bounded in bytes, handed out fairly in batches.
+"""The pool between feeders and engine: decoded windows of all files, bounded in bytes, handed out fairly.
 
-Callers' threads put, the engine's thread takes; files take turns, so that a short one never waits behind a long one.
+Callers' threads put; the engine's thread takes, waiting when it has nothing to do and looking in between when it has.
+Files take turns, so that a short one never waits behind a long one.
 """
 
 from __future__ import annotations
@@ -8,13 +9,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from channelscribe.asr.job import Job, Ticket
 
 VOTERS = 5
 _POLL_S = 0.2
-# A batch that is not full waits this long for another window while files are still being read.
+# An engine that is idle waits this long for another window while files are still being read.
 _LINGER_S = 0.2
 
 
@@ -23,23 +24,32 @@ class Closed(Exception):
 
 
 class _Lane:
-    """The waiting windows of one file; `complete` when its feeder has put the last one."""
+    """The waiting windows of one file; `complete` when its feeder has put the last, `voting` from its first turn on."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.tickets: deque[Ticket] = deque()
-        self.complete = False
+        self.complete = self.voting = False
 
     @property
     def ready(self) -> bool:
         """A file whose language is to be heard goes on once enough of its windows are here to vote."""
-        decided = self.job.language is not None
-        return bool(self.tickets) and (decided or self.complete or len(self.tickets) >= VOTERS)
+        if self.job.language is not None:
+            return bool(self.tickets)
+        return bool(self.tickets) and not self.voting and (self.complete or len(self.tickets) >= VOTERS)
 
     @property
     def may_exceed(self) -> bool:
         """Without its voters a file could never leave a full pool."""
-        return not self.tickets or (self.job.language is None and len(self.tickets) < VOTERS)
+        gathering = self.job.language is None and not self.voting
+        return not self.tickets or (gathering and len(self.tickets) < VOTERS)
+
+    def draw(self) -> list[Ticket]:
+        """One window; of a file whose language is to be heard all that vote on it, since they are encoded only once."""
+        turns = 1
+        if self.job.language is None:
+            self.voting, turns = True, VOTERS
+        return [self.tickets.popleft() for _ in range(min(turns, len(self.tickets)))]
 
 
 class Pool:
@@ -87,8 +97,18 @@ class Pool:
                 self._bytes -= sum(ticket.bytes for ticket in lane.tickets)
                 self._changed.notify_all()
 
+    def wait(self) -> None:
+        """Until the first window can go. Raises Closed."""
+        with self._changed:
+            while not self._closed and not self._ready_count():
+                self._changed.wait(_POLL_S)
+            if self._closed:
+                raise Closed
+
     def take(self, most: int) -> list[Ticket]:
-        """The next batch, in turns; waits a little for a full one while more is coming. Raises Closed."""
+        """The next windows, in turns; waits for the first, and a little for more while more is coming. Raises Closed.
+
+        `most` may be exceeded by the windows that vote together."""
         with self._changed:
             while True:
                 if self._closed:
@@ -98,21 +118,12 @@ class Pool:
                 if not self._ready_count():
                     self._changed.wait(_POLL_S)
 
-    def voters(self, job: Job, taken: Sequence[Ticket]) -> list[Ticket]:
-        """The file's first windows: those in the batch that was just taken, then those still here."""
+    def poll(self, most: int) -> list[Ticket]:
+        """The same without waiting: what is there, perhaps nothing. Raises Closed."""
         with self._changed:
-            lane = self._lanes.get(job)
-            waiting = list(lane.tickets)[:VOTERS] if lane else []
-        return sorted([*(t for t in taken if t.job is job), *waiting], key=lambda t: t.sound.window.index)[:VOTERS]
-
-    def put_back(self, tickets: Sequence[Ticket]) -> None:
-        """Windows that a batch could not finish, to the front of their lanes."""
-        with self._changed:
-            for ticket in reversed(tickets):
-                if lane := self._lanes.get(ticket.job):
-                    lane.tickets.appendleft(ticket)
-                    self._bytes += ticket.bytes
-            self._changed.notify_all()
+            if self._closed:
+                raise Closed
+            return self._draw(most)
 
     def close(self) -> list[Job]:
         """Wakes everybody; the jobs that were still here."""
@@ -123,6 +134,17 @@ class Pool:
             self._bytes = 0
             self._changed.notify_all()
             return jobs
+
+    @property
+    def waiting(self) -> int:
+        """Windows that wait here."""
+        with self._changed:
+            return sum(len(lane.tickets) for lane in self._lanes.values())
+
+    @property
+    def files(self) -> int:
+        with self._changed:
+            return len(self._lanes)
 
     @property
     def waiting_bytes(self) -> int:
@@ -150,14 +172,12 @@ class Pool:
             turn = [job for job, lane in self._lanes.items() if lane.ready]
             if not turn:
                 break
-            for job in turn[: most - len(drawn)]:
-                lane = self._lanes[job]
-                # Voters go all at once: their encoder output serves twice.
-                turns = 1 if lane.job.language is not None else VOTERS
-                drawn += [lane.tickets.popleft() for _ in range(min(turns, len(lane.tickets), most - len(drawn)))]
+            for job in turn:
+                drawn += self._lanes[job].draw()
                 self._lanes.move_to_end(job)
                 if len(drawn) >= most:
                     break
-        self._bytes -= sum(ticket.bytes for ticket in drawn)
-        self._changed.notify_all()
+        if drawn:
+            self._bytes -= sum(ticket.bytes for ticket in drawn)
+            self._changed.notify_all()
         return drawn

@@ -1,6 +1,6 @@
 """The Whisper engine: callers' threads feed the pool, one thread runs the model, each file gets its transcript.
 
-The seams are feeder -> pool -> worker -> assembler; a faster engine replaces the worker and leaves the rest.
+The seams are feeder -> resuming -> pool -> worker -> assembler.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from channelscribe.asr.job import Job, Ticket, assemble
 from channelscribe.asr.loading import LoadedWhisper, load_whisper
 from channelscribe.asr.model import ModelRef, resolve_model
 from channelscribe.asr.pool import Closed, Pool
+from channelscribe.asr.resuming import Resumption
 from channelscribe.asr.worker import Worker
 from channelscribe.core.clock import Clock, SystemClock
 from channelscribe.core.errors import Poisoned, Transient
@@ -79,9 +80,10 @@ class WhisperEngine:
         progress: Callable[[float], None] | None = None,
     ) -> Transcript:
         """See `Engine`. Cancelling raises Transient with the code "cancelled"."""
-        begun = self._clock.monotonic()
+        begun, fingerprint = self._clock.monotonic(), self._fingerprint(media_sha256)
         job = Job(media_sha256, None if self._profile.language == "auto" else self._profile.language)
-        call = _Call(path, job, self._pool, cancelled or _never, progress or _ignore)
+        resumption = Resumption(self._keeper, fingerprint, job)
+        call = _Call(path, job, self._pool, resumption, cancelled or _never, progress or _ignore)
         self._start()
         try:
             self._pool.open_lane(job)
@@ -98,7 +100,9 @@ class WhisperEngine:
         finally:
             job.over = True
             self._pool.drop(job)
-        return self._transcript(path, video_id, job, listening, self._clock.monotonic() - begun)
+            resumption.keep()
+            self._worker.resumed(resumption.resumed)
+        return self._transcript(path, video_id, fingerprint, job, listening, self._clock.monotonic() - begun)
 
     def stats(self) -> EngineStats:
         return self._worker.stats()
@@ -120,20 +124,25 @@ class WhisperEngine:
         log.info("transcribing on %s in %s: %s", self._choice.device, self._choice.dtype, self._choice.reason)
         return self._load(self._ref, self._choice)
 
-    def _transcript(self, path: Path, video_id: str, job: Job, heard: Listening, wall_s: float) -> Transcript:
+    def _fingerprint(self, media_sha256: str) -> str:
+        return transcript_fingerprint(
+            media_sha256=media_sha256,
+            engine=NAME,
+            model=self._ref.name,
+            model_revision=self._ref.revision,
+            parameters=self._profile.text_parameters(),
+        )
+
+    def _transcript(
+        self, path: Path, video_id: str, fingerprint: str, job: Job, heard: Listening, wall_s: float
+    ) -> Transcript:
         texts = job.texts()
         segments = assemble(texts)
         if not segments:
             _require_silence(path.name, texts, heard.speech_s)
         return Transcript(
             video_id=video_id,
-            fingerprint=transcript_fingerprint(
-                media_sha256=job.media_sha256,
-                engine=NAME,
-                model=self._ref.name,
-                model_revision=self._ref.revision,
-                parameters=self._profile.text_parameters(),
-            ),
+            fingerprint=fingerprint,
             media_sha256=job.media_sha256,
             language=job.language or "",
             duration_s=round(heard.duration_s, 3),
@@ -165,6 +174,7 @@ class _Call:
     path: Path
     job: Job
     pool: Pool
+    resumption: Resumption
     cancelled: Callable[[], bool]
     progress: Callable[[float], None]
     _told_s: float = 0.0
@@ -172,11 +182,11 @@ class _Call:
     def feed(self, listening: Listening) -> None:
         windows = 0
         with closing(listening):
-            for sound in listening:
+            for sound in self.resumption.missing(listening):
                 if self._stopped() or not self.pool.put(Ticket(self.job, sound), self._stopped):
                     self._raise()
                 windows += 1
-        self.job.expect(windows)
+        self.job.expect(windows + self.resumption.resumed)
         self.pool.complete(self.job)
 
     def wait(self) -> None:
@@ -194,6 +204,7 @@ class _Call:
         raise self.job.error or Transient(f"Transcribing {self.path.name} was cancelled.", code="cancelled")
 
     def _tell(self) -> None:
+        self.resumption.keep()
         done_s = self.job.done_s
         if done_s > self._told_s:
             self._told_s = done_s

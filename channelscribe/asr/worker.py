@@ -1,6 +1,6 @@
-"""The engine's thread: takes batches from the pool, runs them, survives what goes wrong in them.
+"""The engine's thread: loads the model at the first window, then lets the scheduler work until the engine closes.
 
-It owns the model. A window that fails alone fails its file; too little memory halves the batch and loses nothing.
+It owns the model. What no window is to blame for ends it, and everybody who waits hears why.
 """
 
 from __future__ import annotations
@@ -9,32 +9,22 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 
 import torch
 
-from channelscribe.asr.batch import BatchRunner
 from channelscribe.asr.engine import EngineStats
-from channelscribe.asr.greedy import Decoder, Stopped
-from channelscribe.asr.job import Job, Ticket
+from channelscribe.asr.job import Job
 from channelscribe.asr.loading import LoadedWhisper, known_language
+from channelscribe.asr.planner import Shapes, memory_of, plan, room_on
 from channelscribe.asr.pool import Closed, Pool
-from channelscribe.core.errors import ChannelscribeError, EnvironmentFailure, Poisoned, UsageError
+from channelscribe.asr.scheduler import Scheduler, Stopped
+from channelscribe.asr.tally import Tally
+from channelscribe.asr.trouble import engine_failure
+from channelscribe.core.errors import ChannelscribeError, EnvironmentFailure, UsageError
 from channelscribe.core.gpu import Gate
 from channelscribe.core.profile import TranscriptionProfile
 
 log = logging.getLogger(__name__)
-_NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory", "alloc_cpu")
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    windows: int = 0
-    batches: int = 0
-    audio_s: float = 0.0
-    busy_s: float = 0.0
-    loaded_s: float = 0.0
-    fallbacks: int = 0
 
 
 class Worker:
@@ -45,19 +35,18 @@ class Worker:
     ) -> None:
         self._profile, self._pool, self._load, self._gate = profile, pool, load, gate
         self._stop = threading.Event()
-        self._batch_size = profile.batch_size
-        self._totals = Totals()
+        self._tally, self._lock = Tally(), threading.Lock()
+        self._slots = 0
         self._device: torch.device | None = None
-        self._language: str | None = None
         self._failure: Exception | None = None
-        self._runner: BatchRunner | None = None
+        self._scheduler: Scheduler | None = None
         self._thread = threading.Thread(target=self._work, name="channelscribe-asr", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """Prompt: at most one decode step later the batch in flight is given up."""
+        """Prompt: a few decode steps later what is at work is given up."""
         self._stop.set()
         self._pool.close()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
@@ -69,22 +58,27 @@ class Worker:
 
     @property
     def batch_size(self) -> int:
-        return self._batch_size
+        scheduler = self._scheduler
+        if scheduler is not None:
+            self._slots = scheduler.plan.slots
+        return self._slots or self._profile.batch_size
+
+    def resumed(self, windows: int) -> None:
+        """So many windows of a file were finished by an earlier attempt."""
+        with self._lock:
+            self._tally.resumed += windows
 
     def stats(self) -> EngineStats:
-        t = self._totals
-        on_card = self._device is not None and self._device.type == "cuda"
-        peak = int(torch.cuda.max_memory_allocated(self._device)) if on_card else None
-        mean = t.windows / t.batches if t.batches else 0.0
-        return EngineStats(t.windows, t.batches, mean, t.audio_s, t.busy_s, t.loaded_s, t.fallbacks, peak)
+        scheduler = self._scheduler
+        waiting = self._pool.waiting + (scheduler.waiting if scheduler else 0)
+        return self._tally.stats(slots=self.batch_size, waiting=waiting, memory=memory_of(self._device))
 
     def _work(self) -> None:
         try:
+            self._pool.wait()
+            scheduler = self._scheduler = self._begin()
             while not self._stop.is_set():
-                tickets = self._pool.take(self._batch_size)
-                if self._runner is None:
-                    self._runner = self._begin()
-                self._batch(self._runner, tickets)
+                scheduler.turn()
         except (Closed, Stopped):
             return
         except ChannelscribeError as error:
@@ -94,25 +88,40 @@ class Worker:
             log.exception("the transcription engine stopped")
             self._halt(error)
         finally:
-            self._runner = None
+            self._scheduler = None
 
-    def _begin(self) -> BatchRunner:
+    def _begin(self) -> Scheduler:
         begun = time.monotonic()
-        whisper = self._load()
-        self._device, self._language = whisper.device, known_language(whisper.vocabulary, self._profile.language)
-        if self._profile.window_s > whisper.longest_window_s:
-            raise UsageError(
-                f"This model hears at most {whisper.longest_window_s:g} s at once; choose a shorter window than "
-                f"{self._profile.window_s:g} s.",
-                code="window_too_long",
+        with self._gate.step("load", 1, self._stop.is_set):
+            if self._stop.is_set():
+                raise Stopped
+            whisper = self._load()
+            self._device, language = whisper.device, known_language(whisper.vocabulary, self._profile.language)
+            if self._profile.window_s > whisper.longest_window_s:
+                raise UsageError(
+                    f"This model hears at most {whisper.longest_window_s:g} s at once; choose a shorter window than "
+                    f"{self._profile.window_s:g} s.",
+                    code="window_too_long",
+                )
+            planned = plan(self._profile, Shapes.of(whisper), room_on(whisper.device, self._profile))
+            log.info("%d windows at once, %d encoded at once: %s", planned.slots, planned.encode, planned.reason)
+            scheduler = Scheduler(
+                whisper,
+                self._profile,
+                planned,
+                language,
+                pool=self._pool,
+                gate=self._gate,
+                tally=self._tally,
+                stopping=self._stop.is_set,
             )
-        self._totals = replace(self._totals, loaded_s=time.monotonic() - begun)
-        return BatchRunner(whisper, Decoder(whisper, stopping=self._stop.is_set), self._profile)
+        self._tally.loaded_s = time.monotonic() - begun
+        return scheduler
 
     def _halt(self, error: Exception) -> None:
         """No window can succeed any more: everybody who waits hears why, and so does everybody who comes."""
         known = isinstance(error, ChannelscribeError)
-        self._failure = error if known else _engine_failure(error)
+        self._failure = error if known else engine_failure(error)
         if isinstance(
             error, UsageError
         ):  # wrong for this video is wrong for all: the run must stop, not go through them
@@ -123,102 +132,3 @@ class Worker:
         for job in jobs:
             if self._failure is not None:
                 job.fail(self._failure)
-
-    def _batch(self, runner: BatchRunner, tickets: list[Ticket]) -> None:
-        runner.forget_ended()
-        live = [ticket for ticket in tickets if ticket.job.error is None and not ticket.job.over]
-        if not live:
-            return
-        begun = time.monotonic()
-        try:
-            with self._gate.step("decode", len(live), self._stop.is_set):
-                if self._stop.is_set():
-                    raise Stopped
-                self._vote(runner, live)
-                self._run(runner, live)
-        except (Stopped, Closed):
-            raise
-        except Exception as error:  # noqa: BLE001  classified there, or raised again
-            self._recover(runner, live, error)
-        finally:
-            self._totals = replace(self._totals, busy_s=self._totals.busy_s + time.monotonic() - begun)
-
-    def _vote(self, runner: BatchRunner, tickets: Sequence[Ticket]) -> None:
-        for job in dict.fromkeys(ticket.job for ticket in tickets):
-            if self._language is not None:
-                job.language = self._language
-            elif job.language is None:
-                job.language = runner.vote(self._pool.voters(job, tickets), self._batch_size)
-
-    def _run(self, runner: BatchRunner, tickets: Sequence[Ticket]) -> None:
-        result = runner.run(tickets)
-        for ticket, text in zip(tickets, result.texts, strict=True):
-            ticket.job.deliver(text)
-        t = self._totals
-        self._totals = replace(
-            t,
-            windows=t.windows + len(tickets),
-            batches=t.batches + 1,
-            audio_s=t.audio_s + sum(ticket.sound.window.duration_s for ticket in tickets),
-            fallbacks=t.fallbacks + result.fallbacks,
-        )
-
-    def _recover(self, runner: BatchRunner, tickets: list[Ticket], error: Exception) -> None:
-        runner.forget()
-        if is_out_of_memory(error):
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            if len(tickets) > 1 or self._batch_size > 1:
-                self._batch_size = max(1, min(self._batch_size, len(tickets)) // 2)
-                log.warning("too little memory for %d windows, going on with %d", len(tickets), self._batch_size)
-                self._pool.put_back(tickets)
-                return
-            tickets[0].job.fail(_no_memory(self._profile))
-        elif _is_device_lost(error):
-            raise error
-        elif len(tickets) == 1:
-            log.warning("window %d failed", tickets[0].sound.window.index, exc_info=error)
-            tickets[0].job.fail(_window_failure(tickets[0], error))
-        else:  # who of them it was shows when each is alone
-            for ticket in tickets:
-                self._batch(runner, [ticket])
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """CUDA has a class for it; CPU and MPS say it in words."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY)
-
-
-def _is_device_lost(error: Exception) -> bool:
-    """After these no CUDA call of this process works any more."""
-    lost = isinstance(error, torch.AcceleratorError) if hasattr(torch, "AcceleratorError") else False
-    return lost or (isinstance(error, RuntimeError) and "CUDA error" in str(error))
-
-
-def _engine_failure(error: Exception) -> EnvironmentFailure:
-    first_line = next(iter(str(error).splitlines()), "") or type(error).__name__
-    return EnvironmentFailure(
-        f"The transcription engine stopped ({type(error).__name__}: {first_line.rstrip('.')}); look at the log, then "
-        "start the run again: finished videos are kept.",
-        code="engine_stopped",
-    )
-
-
-def _no_memory(profile: TranscriptionProfile) -> EnvironmentFailure:
-    return EnvironmentFailure(
-        f"There is not enough memory for {profile.model} even with a single window; choose a smaller model or free "
-        "memory on the device.",
-        code="out_of_memory",
-    )
-
-
-def _window_failure(ticket: Ticket, error: Exception) -> Poisoned:
-    first_line = next(iter(str(error).splitlines()), "")
-    window = ticket.sound.window
-    return Poisoned(
-        f"The model failed on the sound from {window.to_file_s(0.0):.1f} s on ({type(error).__name__}: "
-        f"{first_line.rstrip('.')}); the other videos go on.",
-        code="window_failed",
-    )

@@ -113,17 +113,17 @@ def test_a_transcript_is_well_formed(profile: TranscriptionProfile, wanted: dict
 
 
 def test_the_language_is_voted_by_the_first_windows_and_then_fixed(profile: TranscriptionProfile, folder: Path) -> None:
-    from channelscribe.asr.greedy import Decoder
+    from channelscribe.asr.encoder import Encoder
     from tests.channelscribe.asr.models import loaded, noises
 
-    decoder = Decoder(loaded(folder))
+    encoder = Encoder(loaded(folder))
     found = {}
     with WhisperEngine(profile, MemoryListener(lambda stem: 9)) as engine:
         for name in NAMES:
             found[name] = engine.transcribe(Path(f"{name}.m4a"), video_id=name, media_sha256=sha(name)).language
     for name, language in found.items():
-        odds = decoder.languages(decoder.encode(decoder.features(noises(9, 2.0, int(name[1:]))[:5])))
-        total = {code: sum(row[code] for row in odds) for code in odds[0]}
+        odds = encoder.odds(encoder.encode(encoder.features(noises(9, 2.0, int(name[1:]))[:5]))).sum(0)
+        total = dict(zip(encoder.languages, odds.tolist(), strict=True))
         assert language == max(total, key=total.__getitem__)
     assert len(set(found.values())) > 1
 
@@ -304,15 +304,16 @@ def test_a_file_that_fails_after_its_vote_leaves_nothing_in_memory(profile: Tran
         with pytest.raises(Poisoned):
             transcripts(engine, ["v1"], 1)
         transcripts(engine, ["v2"], 1)
-        assert engine._worker._runner is not None
-        assert not engine._worker._runner._encoded
+        assert engine._worker._scheduler is not None
+        assert engine._worker._scheduler.waiting == 0
+        assert engine.stats().waiting == 0
 
 
 def _kept_by(engine: WhisperEngine) -> bool:
     """Waits until some windows have voted and wait for their turn."""
     for _ in range(2000):
-        runner = engine._worker._runner
-        if runner is not None and runner._encoded:
+        scheduler = engine._worker._scheduler
+        if scheduler is not None and scheduler._intake.ready:
             return True
         time.sleep(0.005)
     return False

@@ -1,0 +1,129 @@
+"""How many windows are at work at once: from a memory budget and the model's shapes to decode slots and micro-batch.
+
+The engine's thread asks once the model is loaded, and again after the device refused memory. Pure but for
+`room_on` and `memory_of`.
+
+One slot holds the keys and values of the sound and of the tokens, one window's encoder output stays beside it for a
+second temperature, and the encoder needs room for its own activations (elements; times the bytes of one element):
+
+    slot     2 x decoder layers x width x (frames + positions)      large-v3 in 16 bits: 245.8 + 73.4 = 319 MB
+    kept     frames x width                                         large-v3: 3.8 MB
+    encode   frames x width x (8 + 2 x 4) + 2 x frames x width      a layer's inputs, products and inner layer, the stem
+
+The slot's figure is that of research/asr.md, section 3; the encoder's counts the tensors that live at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from channelscribe.asr.loading import LoadedWhisper
+from channelscribe.core.profile import TranscriptionProfile
+
+MOST_SLOTS = 512
+# The default of the guard: 22 of 24 GiB.
+BUDGET_SHARE = 22 / 24
+# For cuBLAS, CUDA graphs and a decode step's logits; and what an allocator loses between its blocks.
+_WORKSPACE_BYTES, _USABLE_SHARE = 768 << 20, 0.92
+# Beyond this the encoder is no faster (research/asr.md, 4: 32 to 64); on a CPU a small batch stays in its caches.
+_ENCODE_ON_CARD, _ENCODE_ELSEWHERE = 32, 8
+_EIGHTS_FROM = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """What of a model decides how much memory a window takes."""
+
+    width: int
+    decoder_layers: int
+    frames: int
+    positions: int
+    element_bytes: int
+
+    @classmethod
+    def of(cls, whisper: LoadedWhisper) -> Shapes:
+        config = whisper.model.config
+        return cls(
+            width=config.d_model,
+            decoder_layers=config.decoder_layers,
+            frames=config.max_source_positions,
+            positions=config.max_target_positions,
+            element_bytes=whisper.dtype.itemsize,
+        )
+
+    @property
+    def slot_bytes(self) -> int:
+        return 2 * self.decoder_layers * self.width * (self.frames + self.positions) * self.element_bytes
+
+    @property
+    def kept_bytes(self) -> int:
+        return self.frames * self.width * self.element_bytes
+
+    @property
+    def encode_bytes(self) -> int:
+        return 18 * self.kept_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`slots` windows are decoded at once, `encode` encoded at once; as many encoded ones wait for a slot."""
+
+    slots: int
+    encode: int
+    reason: str = ""
+
+    def with_less_encoding(self, tried: int) -> Plan:
+        return Plan(self.slots, max(1, min(self.encode, tried) // 2), self.reason)
+
+    def with_fewer_slots(self) -> Plan:
+        slots = max(1, self.slots // 2)
+        return Plan(slots, min(self.encode, slots), self.reason)
+
+
+def plan(profile: TranscriptionProfile, shapes: Shapes, room_bytes: int | None) -> Plan:
+    """`room_bytes` is what the budget leaves on the card beside the loaded model; None where there is no card.
+
+    Never less than one slot: whether that fits only the device can say.
+    """
+    if room_bytes is None:
+        return Plan(profile.batch_size, min(profile.batch_size, _ENCODE_ELSEWHERE), "as the profile says")
+    room = max(0, int(room_bytes * _USABLE_SHARE) - _WORKSPACE_BYTES)
+    wished = MOST_SLOTS if profile.batch_from_card else profile.batch_size
+    encode = max(1, min(_ENCODE_ON_CARD, wished, room // 4 // shapes.encode_bytes))
+    left = room - encode * (shapes.encode_bytes + shapes.kept_bytes)
+    slots = max(1, min(wished, left // (shapes.slot_bytes + shapes.kept_bytes)))
+    if slots < wished and slots > _EIGHTS_FROM:
+        slots -= slots % 8
+    reason = f"{room_bytes / 2**30:.1f} GiB for windows of {shapes.slot_bytes / 2**20:.0f} MiB each"
+    return Plan(slots, min(encode, slots), reason)
+
+
+def room_on(device: torch.device, profile: TranscriptionProfile) -> int | None:
+    """Bytes that the budget leaves now; what other processes hold counts against it. None for CPU and MPS."""
+    if device.type != "cuda":
+        return None
+    free, total = torch.cuda.mem_get_info(device)
+    reusable = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return room_within(profile, free + reusable, total)
+
+
+def room_within(profile: TranscriptionProfile, free_bytes: int, total_bytes: int) -> int:
+    """Never more than is free, and never more than the share of the card that is ours by default."""
+    most = int(total_bytes * BUDGET_SHARE)
+    budget = min(int(profile.vram_budget_gib * 2**30) or most, most)
+    return max(0, min(free_bytes, budget - (total_bytes - free_bytes)))
+
+
+def memory_of(device: torch.device | None) -> dict[str, Any]:
+    """Peak, peak reserved and share of the allocator's memory that holds nothing now; empty without a card."""
+    if device is None or device.type != "cuda":
+        return {}
+    reserved = torch.cuda.memory_reserved(device)
+    return {
+        "peak_memory_bytes": int(torch.cuda.max_memory_allocated(device)),
+        "peak_reserved_bytes": int(torch.cuda.max_memory_reserved(device)),
+        "fragmentation": 1.0 - torch.cuda.memory_allocated(device) / reserved if reserved else 0.0,
+    }
