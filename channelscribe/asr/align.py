@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from channelscribe.asr.loading import LoadedWhisper
 from channelscribe.asr.warp import jumps, median_filtered, normalised
@@ -189,19 +188,16 @@ class _Attention:
     def _hear(self, heads: Sequence[int]) -> Any:
         def hear(module: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
             hidden = given[0] if given else named["hidden_states"]
+            tokens, frames = self._longest
+            # Through the modules and not their weights, which the loader may have packed.
+            queries = module.q_proj(hidden[:, self._prompt : self._prompt + tokens]) * module.scaling
+            keys = module.k_proj(self._encoded)
             for head in heads:
-                self._add(self._weights(module, head, hidden))
+                part = slice(head * module.head_dim, (head + 1) * module.head_dim)
+                weights = (queries[..., part] @ keys[..., part].transpose(1, 2)).float().softmax(-1)
+                self._add(weights[:, :, :frames])
 
         return hear
-
-    def _weights(self, module: Any, head: int, hidden: Tensor) -> Tensor:
-        tokens, frames = self._longest
-        rows = slice(head * module.head_dim, (head + 1) * module.head_dim)
-        asked = hidden[:, self._prompt : self._prompt + tokens]
-        query = functional.linear(asked, module.q_proj.weight[rows], module.q_proj.bias[rows]) * module.scaling
-        key = functional.linear(self._encoded, module.k_proj.weight[rows])
-        weights: Tensor = (query @ key.transpose(1, 2)).float().softmax(-1)
-        return weights[:, :, :frames]
 
     def _add(self, weights: Tensor) -> None:
         smooth = median_filtered(normalised(weights, self._rows), self._columns, self._width)
