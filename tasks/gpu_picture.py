@@ -5,15 +5,16 @@ Beside the guard: it is ticked as often as one likes, works in a thread of its o
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import PrefectHTTPStatusError
 
 from channelscribe.core.clock import Clock, SystemClock
 from channelscribe.core.model import OutcomeState, Stage
@@ -25,6 +26,7 @@ KEY = "gpu"
 EVERY_S = 20.0
 REST = 40.0  # a picture of a long night takes longer to draw; it may cost one part in forty of a core
 END_S = 15.0
+NOT_FOUND = 404
 
 
 class Artifact:
@@ -36,12 +38,8 @@ class Artifact:
 
     def __call__(self, markdown: str) -> None:
         with get_client(sync_client=True) as client:
-            if self._id is not None:
-                try:
-                    client.update_artifact(self._id, ArtifactUpdate(data=markdown))
-                    return
-                except ObjectNotFound:  # somebody deleted it
-                    self._id = None
+            if self._id is not None and self._updated(client, self._id, markdown):
+                return
             made = client.create_artifact(
                 ArtifactCreate(
                     key=self._key,
@@ -52,6 +50,17 @@ class Artifact:
                 )
             )
             self._id = made.id
+
+    @staticmethod
+    def _updated(client: SyncPrefectClient, artifact: UUID, markdown: str) -> bool:
+        """False when somebody deleted it."""
+        try:
+            client.update_artifact(artifact, ArtifactUpdate(data=markdown))
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code != NOT_FOUND:
+                raise
+            return False
+        return True
 
 
 class GpuPicture:
@@ -71,6 +80,7 @@ class GpuPicture:
         self._limits = ceilings(guard)
         self._clock: Clock = clock or SystemClock()
         self._publish = publish or Artifact(run_id, description=title or "The card during this run")
+        self._context = contextvars.copy_context()  # the flow's, with the settings under which it runs
         self._next_s = self._clock.monotonic() + EVERY_S / 2
         self._thread: threading.Thread | None = None
         self._shown = 0
@@ -92,7 +102,8 @@ class GpuPicture:
         self._begin(final=True).join(END_S)
 
     def _begin(self, *, final: bool) -> threading.Thread:
-        self._thread = threading.Thread(target=self._draw, args=(final,), name="gpu-picture", daemon=True)
+        draw = self._context.copy().run
+        self._thread = threading.Thread(target=draw, args=(self._draw, final), name="gpu-picture", daemon=True)
         self._thread.start()
         return self._thread
 
