@@ -17,6 +17,7 @@ import typer
 
 from channelscribe.core.errors import ChannelscribeError, FailureClass
 from channelscribe.core.names import is_video_id
+from deployments.guard import guard_app
 
 DONE, WRONG, INTERRUPTED = 0, 2, 130
 _QUIET = ("httpx", "httpcore", "urllib3", "googleapiclient", "prefect")
@@ -30,6 +31,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 all done, 1 some videos failed, 2 wrong usage or environment, 130 interrupted.",
 )
+
+app.add_typer(guard_app, name="guard")
 
 Data = Annotated[str | None, typer.Option("--data", help="Folder or URL of the archive [CHANNELSCRIBE_DATA or data].")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output and nothing else there.")]

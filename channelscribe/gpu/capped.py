@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from channelscribe.core.gpu import Decision, GpuSample, Zone
+from channelscribe.core.gpu import Cause, Decision, GpuSample, Zone
 from channelscribe.core.guard import GuardPolicy
 from channelscribe.gpu.sanity import number
 
 _FOLLOWS = 1.03
 _PATIENCE = 5
+_OF_HEAT = (Cause.TEMPERATURE, Cause.MEMORY_TEMPERATURE, Cause.POWER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ def cap(policy: GuardPolicy, caps: Caps, sample: GpuSample, decision: Decision) 
         return Caps(), decision
     watts = max(decision.duty * full, least)
     duty = min(decision.duty * full / least, 1.0)
-    return Caps(watts, caps.ignored), replace(decision, cap_w=watts, duty=duty)
+    share = 1.0 if duty >= 1.0 and decision.cause in _OF_HEAT else decision.batch_share  # no rests, no ripple
+    return Caps(watts, caps.ignored), replace(decision, cap_w=watts, duty=duty, batch_share=share)
 
 
 def _obeyed(caps: Caps, sample: GpuSample) -> Caps:

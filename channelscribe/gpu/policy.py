@@ -117,7 +117,8 @@ def _memory_share(policy: GuardPolicy, state: GuardState, sample: GpuSample, now
 
 def _find(policy: GuardPolicy, state: GuardState, sample: GpuSample, load: Load) -> tuple[GuardState, list[Finding]]:
     """Everything that speaks against running at full speed, worst or not."""
-    step_s = 0.0 if state.caps.asked_w else max(number(load.longest_step_s) or 0.0, 0.0)
+    step_s = max(number(load.longest_step_s) or 0.0, 0.0)
+    capped = state.caps.asked_w is not None
     found: list[Finding | None] = [
         watch.lost(sample),
         watch.error(sample, state.ecc),
@@ -129,7 +130,7 @@ def _find(policy: GuardPolicy, state: GuardState, sample: GpuSample, load: Load)
         watch.stall(policy, load, state.now_s - (state.progress_s or state.now_s)),
     ]
     average_w = average_power(state.powers, policy.power_window_s)
-    for gauge in gauges(policy, sample, state.senses, average_w, state.caps.asked_w is not None):
+    for gauge in gauges(policy, sample, state.senses, average_w, capped):
         state, finding = _weigh(policy, state, gauge, step_s)
         found.append(finding)
     return state, [finding for finding in found if finding is not None]
@@ -163,29 +164,30 @@ def _weigh(policy: GuardPolicy, state: GuardState, gauge: Gauge, step_s: float) 
     if gauge.value >= gauge.stop_at:
         return state, _limit_reached(gauge)
     held = gauge.cause in state.paused_by
-    if _rises_too_high(policy, gauge, trend, step_s) or (held and gauge.value > gauge.resume_at):
+    if _rises_too_high(policy, gauge, trend, step_s, state.decision.duty) or (held and gauge.value > gauge.resume_at):
         if not held:
             trend = after_pause(policy, gauge, trend, state.busy)
         return _keep(state, gauge.cause, trend), _too_high(gauge, trend, held)
     calm = gauge.slow_at - _CALM * gauge.band
-    if state.zone is Zone.PAUSE:
-        trend, duty = released(trend), trend.duty
-    elif gauge.value >= gauge.slow_at or (state.zone is Zone.SLOW and max(gauge.value, trend.mean) >= calm):
-        trend, duty = regulate(policy, gauge, trend, step_s)
-    else:
+    if held:
+        trend = released(trend)
+        return _keep(state, gauge.cause, trend), _warm(policy, gauge, trend, trend.duty, step_s)
+    if gauge.value < gauge.slow_at and state.zone is not Zone.SLOW:
         return _keep(state, gauge.cause, trend), None
-    warm = gauge.value >= (calm if state.zone is Zone.SLOW else gauge.slow_at) or trend.mean >= calm
-    return _keep(state, gauge.cause, trend), _warm(policy, gauge, trend, duty, step_s) if warm else None
+    trend, duty = regulate(policy, gauge, trend, 0.0 if state.caps.asked_w else step_s)
+    cool = duty >= 1.0 and max(gauge.value, trend.mean) < calm
+    return _keep(state, gauge.cause, trend), None if cool else _warm(policy, gauge, trend, duty, step_s)
 
 
-def _rises_too_high(policy: GuardPolicy, gauge: Gauge, trend: Trend, step_s: float) -> bool:
+def _rises_too_high(policy: GuardPolicy, gauge: Gauge, trend: Trend, step_s: float, duty: float) -> bool:
     """At the ceiling now, or by the next sample if it goes on like this.
 
     Below the band only what would leap over it counts: a die that begins to work rises fast for a moment and then no
-    more. Steps longer than a few samples are looked ahead of less: holding changes nothing before they end.
+    more. Looked ahead of less: steps that outlast samples, as holding changes nothing before they end, and work that
+    rests for a part of the time anyhow.
     """
     gap_s = trend.gap_s(policy.sample_s)
-    ahead = gauge.value + max(trend.slope, 0.0) * gap_s * min(1.0, 2.0 * gap_s / max(step_s, 1e-3))
+    ahead = gauge.value + max(trend.slope, 0.0) * gap_s * duty * min(1.0, 2.0 * gap_s / max(step_s, 1e-3))
     return gauge.value >= gauge.ceiling or ahead >= gauge.ceiling + (gauge.band if gauge.value < gauge.slow_at else 0.0)
 
 
@@ -223,10 +225,11 @@ def _too_high(gauge: Gauge, trend: Trend, held: bool) -> Finding:
 
 def _warm(policy: GuardPolicy, gauge: Gauge, trend: Trend, duty: float, step_s: float) -> Finding:
     share = batch_share(policy, gauge, trend, step_s)
+    where = "near" if gauge.value >= gauge.slow_at else "under"
     pace = f"{duty:.0%} of the time" if duty < 0.995 else "at full speed still"
     smaller = f" with batches of {share:.0%}" if share < 1.0 else ""
     reason = (
-        f"The {gauge.name} is {gauge.text(gauge.value)}, near {gauge.whose} of {gauge.text(gauge.ceiling)}; "
+        f"The {gauge.name} is {gauge.text(gauge.value)}, {where} {gauge.whose} of {gauge.text(gauge.ceiling)}; "
         f"works {pace}{smaller}, free again under {gauge.text(gauge.slow_at)}."
     )
     return Finding(
