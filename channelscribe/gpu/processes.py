@@ -6,7 +6,8 @@ the numbers of the host, which mean nothing here: such a one is neither ours nor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import PurePath, PureWindowsPath
 from typing import Any
@@ -21,38 +22,32 @@ from channelscribe.gpu.nvml import NvmlError, Trouble, attempt, text
 _LISTS = ("nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetMPSComputeRunningProcesses")
 
 
-def list_processes(device: Device, family: Callable[[], set[int]] | None = None) -> tuple[GpuProcess, ...]:
+def list_processes(device: Device, whose: Callable[[int], bool | None] | None = None) -> tuple[GpuProcess, ...]:
     """All compute processes on the card (of the MIG instance, where one is used), by falling memory.
 
-    `family` gives the numbers of this process and its children. Raises NvmlError where the driver does not say.
+    `whose` tells of a process number whether it is ours. Raises NvmlError where the driver does not say.
     """
-    family = family or own_family
     listed = [attempt(device.nvml.ask, function, device.own) for function in _LISTS]
     if isinstance(listed[0], Trouble):
         raise NvmlError(listed[0])
     by_pid = {p.pid: p for answer in listed if not isinstance(answer, Trouble) for p in answer}
-    ours = family() if by_pid else set()
-    found = _alone_must_be_us([_described(device, p, ours) for p in by_pid.values()])
+    found = _alone_must_be_us([_described(device, p, (whose or is_ours)(p.pid)) for p in by_pid.values()])
     return tuple(sorted(found, key=lambda p: (-(p.used_bytes or 0), p.pid)))
 
 
-def own_family() -> set[int]:
-    """This process and everything that it has started."""
-    me = psutil.Process()
-    return {me.pid, *(child.pid for child in me.children(recursive=True))}
+def is_ours(pid: int) -> bool | None:
+    """Whether it is this process or one that it has started; None where there is no process of that number here."""
+    try:
+        return pid == os.getpid() or os.getpid() in [parent.pid for parent in psutil.Process(pid).parents()]
+    except (psutil.NoSuchProcess, OverflowError, ValueError):
+        return None
+    except psutil.Error:
+        return False
 
 
-def _described(device: Device, process: Any, family: Iterable[int]) -> GpuProcess:
-    ours: bool | None = True if process.pid in family else False if _is_here(process.pid) else None
+def _described(device: Device, process: Any, ours: bool | None) -> GpuProcess:
     name = "" if ours is None else _name(device, process.pid)
     return GpuProcess(process.pid, process.usedGpuMemory, ours, name)
-
-
-def _is_here(pid: int) -> bool:
-    try:
-        return psutil.pid_exists(pid)
-    except OverflowError:
-        return False
 
 
 def _name(device: Device, pid: int) -> str:

@@ -41,10 +41,10 @@ class NvmlReader:
         ordinal: int | None = None,
         *,
         clock: Clock | None = None,
-        family: Callable[[], set[int]] | None = None,
+        whose: Callable[[int], bool | None] | None = None,
     ) -> None:
         self._clock: Clock = clock or SystemClock()
-        self._family = family
+        self._whose = whose
         self._lock = threading.Lock()
         self._ordinal_known = False
         self._reopened_s = float("-inf")
@@ -122,7 +122,7 @@ class NvmlReader:
             return []
         self._processes_due_s = now_s + SOON_S
         try:
-            self._processes = list_processes(self._device, self._family)
+            self._processes = list_processes(self._device, self._whose)
         except NvmlError as error:
             self._processes = None
             if error.trouble.kind in (Kind.UNSUPPORTED, Kind.REFUSED):

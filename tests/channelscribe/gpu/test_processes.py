@@ -15,7 +15,7 @@ import pytest
 from channelscribe.core.gpu import GpuProcess
 from channelscribe.gpu.fields import Device
 from channelscribe.gpu.nvml import Nvml, NvmlError
-from channelscribe.gpu.processes import list_processes, own_family
+from channelscribe.gpu.processes import is_ours, list_processes
 from tests.emulators.nvml import MIB, FakeCard, FakeDriver, FakeProcess, installed
 
 HIDDEN = 4_000_000  # above the kernel's largest process number
@@ -45,9 +45,13 @@ def grandchild() -> Iterator[int]:
 @pytest.mark.skipif(sys.platform == "win32", reason="uses sleep")
 def test_we_and_what_we_have_started_are_ours() -> None:
     with grandchild() as pid:
-        assert {os.getpid(), pid} <= own_family()
         found = listed(FakeProcess(os.getpid(), 900 * MIB), FakeProcess(pid, 100 * MIB), FakeProcess(os.getppid()))
     assert [(p.pid, p.ours) for p in found] == [(os.getpid(), True), (os.getppid(), False), (pid, True)]
+
+
+@pytest.mark.parametrize("pid", [HIDDEN, 1 << 40, -1])
+def test_a_number_that_is_no_process_here_is_unknown(pid: int) -> None:
+    assert is_ours(pid) is None
 
 
 def test_a_process_of_another_namespace_is_neither_ours_nor_foreign() -> None:

@@ -45,12 +45,12 @@ class Hands:
 
 
 @contextmanager
-def reading(card: FakeCard, *, family: set[int] | None = None) -> Iterator[tuple[NvmlReader, Hands]]:
+def reading(card: FakeCard) -> Iterator[tuple[NvmlReader, Hands]]:
     clock = Hands()
     with installed(FakeDriver([card])) as driver:
         nvml = Nvml()
         (seen,) = visible(list_cards(nvml), {})
-        reader = NvmlReader(nvml, seen, 0, clock=clock, family=lambda: family or set())
+        reader = NvmlReader(nvml, seen, 0, clock=clock)
         yield reader, clock
         reader.close()
         assert driver.opened == 0

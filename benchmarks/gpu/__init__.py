@@ -1,0 +1,1 @@
+"""Benchmarks that need a card; each refuses in one sentence where there is none."""
