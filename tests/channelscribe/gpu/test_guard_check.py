@@ -1,4 +1,4 @@
-"""The check for a real card works where there is none: it refuses in one sentence, and runs whole over the stand-ins."""
+"""The check for a real card, where there is none: it refuses in one sentence, and runs whole over the stand-ins."""
 
 from __future__ import annotations
 
