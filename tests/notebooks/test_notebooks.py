@@ -1,4 +1,4 @@
-"""Every notebook is committed without outputs; the first one is executed as a user would, against the stand-ins."""
+"""Every notebook is committed without outputs and executed as a user would, against stand-ins and a simulated card."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ from typing import Any
 import nbformat
 import pytest
 
+from channelscribe.core.curve import moment
+from channelscribe.core.guard import GuardPolicy
+from channelscribe.metrics import totals
+from channelscribe.store.archive import Archive
+from channelscribe.store.root import DataRoot
+from tests.channelscribe.cards import recorded
+from tests.channelscribe.store.test_readings import a_run
 from tests.emulators.odin import OdinEmulator
 from tests.emulators.worlds import sources, tiny
 from tests.emulators.youtube import YouTubeEmulator
@@ -20,7 +27,7 @@ from tests.flows.station import CHECKPOINT
 from tests.flows.tables import table
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
-FIRST = next(p for p in NOTEBOOKS if p.name.startswith("01_"))
+FIRST, SECOND = (next(p for p in NOTEBOOKS if p.name.startswith(number)) for number in ("01_", "02_"))
 # In a process of its own: the kernel inherits the environment, and Jupyter's event loop stays out of pytest's.
 EXECUTE = """
 import nbformat, sys
@@ -102,3 +109,34 @@ def test_the_first_channel_runs_by_the_environment_alone(tmp_path: Path) -> None
     transcripts = table(tmp_path / "data", "transcripts")
     assert rows(segments) == min(15, int((transcripts["index"] >= 0).sum())) > 0
     assert stored == {video.id for video in newest} == set(transcripts["video_id"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="the stand-ins serve POSIX tests")
+def test_runs_are_compared_by_what_their_cards_did(tmp_path: Path) -> None:
+    """Two runs as the simulator's card had them: one too hot, one cool."""
+    with Archive(DataRoot.open(tmp_path / "data")) as archive:
+        for run_id, scenario in (("hot-run", "demo"), ("cool-run", "cool")):
+            readings = recorded(scenario, 60, run_id)
+            archive.put_readings(readings)
+            card = totals(map(moment, readings))
+            guard = GuardPolicy().model_dump(mode="json")
+            archive.put_run(
+                a_run(
+                    run_id, source=f"@{run_id}", audio_s=600.0, energy_j=card.energy_j, pauses=card.pauses, guard=guard
+                )
+            )
+    environment = clean(
+        CHANNELSCRIBE_DATA=str(tmp_path / "data"),
+        PREFECT_HOME=str(tmp_path / "prefect"),
+        IPYTHONDIR=str(tmp_path / "ipython"),
+        JUPYTER_CONFIG_DIR=str(tmp_path / "jupyter"),
+    )
+    watched, runs, curves, zones, stages, heat, _ = execute(SECOND, tmp_path, environment)
+    assert [rows(watched), rows(runs)] == [2, 2]
+    pictures = [o.data["image/svg+xml"] for o in curves.outputs if "image/svg+xml" in o.get("data", {})]
+    assert len(pictures) == 2
+    assert sum('class="pause" d=' in picture for picture in pictures) == 1
+    assert "<td>pause</td>" in shown(zones)
+    assert "<td>decode</td>" in shown(stages)
+    assert "hot-run" in shown(heat)
