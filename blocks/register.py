@@ -8,6 +8,7 @@ from prefect.blocks.core import Block
 from prefect.variables import Variable
 from pydantic import SecretStr
 
+from blocks.guard import GuardProfile
 from blocks.odin import OdinCredentials
 from blocks.resolving import DEFAULT_NAME, Resolving
 from blocks.storage import ArchiveRoot
@@ -16,7 +17,7 @@ from blocks.youtube import YouTubeKeys
 from channelscribe.core.fingerprint import fingerprint
 
 _TOLD = "channelscribe_environment_blocks"  # digests of what the environment said when a block was saved
-BLOCKS: tuple[type[Resolving], ...] = (YouTubeKeys, OdinCredentials, ArchiveRoot, TranscriptionSettings)
+BLOCKS: tuple[type[Resolving], ...] = (YouTubeKeys, OdinCredentials, ArchiveRoot, TranscriptionSettings, GuardProfile)
 
 
 def register_all() -> list[str]:

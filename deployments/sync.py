@@ -165,6 +165,8 @@ def send_what_waits() -> None:
 
 def run_flow(session: Session, request: SyncRequest, server: Server) -> State[Any]:
     """Runs the flow in this process and returns its final state, whatever it is."""
+    from prefect.exceptions import Pause
+
     from flows.forms import SelectionForm, TranscriptionForm
     from flows.sync_channel import sync_channel
 
@@ -173,18 +175,23 @@ def run_flow(session: Session, request: SyncRequest, server: Server) -> State[An
 
     chosen = {name: value for name in ("preset", "model", "language", "words") if (value := getattr(request, name))}
     followed = sync_channel.with_options(on_running=[announce_run])
-    state: State[Any] = followed(
-        source=request.source,
-        selection=SelectionForm(since=request.since, until=request.until, latest=request.latest),
-        transcription=TranscriptionForm.model_validate(chosen),
-        media=AudioFormat(request.media).value,
-        upload=request.upload,
-        tolerate_failures=request.tolerate_failures,
-        retry_parked=request.retry_parked,
-        # Parameters stand on the run's page; an address with a password stays in the environment.
-        data=session.data if session.shown_data == session.data else "",
-        return_state=True,
-    )
+    try:
+        state: State[Any] = followed(
+            source=request.source,
+            selection=SelectionForm(since=request.since, until=request.until, latest=request.latest),
+            transcription=TranscriptionForm.model_validate(chosen),
+            media=AudioFormat(request.media).value,
+            upload=request.upload,
+            tolerate_failures=request.tolerate_failures,
+            retry_parked=request.retry_parked,
+            # Parameters stand on the run's page; an address with a password stays in the environment.
+            data=session.data if session.shown_data == session.data else "",
+            return_state=True,
+        )
+    except Pause as error:
+        raise EnvironmentFailure(
+            "the run was suspended in the Prefect UI; the same command goes on where it stopped", code="suspended"
+        ) from error
     return state
 
 

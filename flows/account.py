@@ -49,6 +49,7 @@ class Account:
             versions={p: importlib.metadata.version(p) for p in _PACKAGES},
             started_at=earlier.started_at if earlier else scope.clock.now(),
             wall_s=earlier_s,
+            guard=scope.guarding.guard.policy.model_dump(mode="json") if scope.guarding else None,
         )
         scope.archive.put_run(run)
         return cls(scope, run, scope.clock.monotonic(), earlier_s)
@@ -76,6 +77,18 @@ class Account:
         except Exception:  # noqa: BLE001 - nothing may hide the error that is ending the run
             get_run_logger().warning("The account of this run could not be closed completely.", exc_info=True)
             return self._report("")
+
+    def suspend(self) -> None:
+        """The run is put aside and begins anew when somebody presses Resume; its row says so."""
+        try:
+            self.scope.archive.flush()
+            self.scope.archive.put_run(replace(self.run, state="Suspended", wall_s=self._wall_s))
+        except ChannelscribeError:
+            get_run_logger().warning("The suspended run could not be noted in its row.", exc_info=True)
+
+    @property
+    def _wall_s(self) -> float:
+        return self.earlier_s + self.scope.clock.monotonic() - self.began_s
 
     def _close(self, stopped_by: str) -> RunReport:
         archive = self.scope.archive
@@ -116,7 +129,7 @@ class Account:
             plan=work,
             outcomes=outcomes,
             notes=[str(n) for n in self.listing.get("notes", ())],
-            wall_s=self.earlier_s + s.clock.monotonic() - self.began_s,
+            wall_s=self._wall_s,
             words=int(s.archive.query(_WORDS, (s.run_id,))["words"].iloc[0]),
             documents=self._documents(finished | before),
             finished=finished,

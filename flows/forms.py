@@ -55,6 +55,30 @@ class TranscriptionForm(BaseModel):
         return {name: value for name, value in given.items() if value}
 
 
+class GuardForm(BaseModel):
+    """How the card is guarded. 0 and "as configured" take the block or the environment of the worker."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    guard: Literal["as configured", "on", "off"] = Field(default="as configured", title="Guard")
+    temp_c: float = Field(default=0, ge=0, le=110, title="Temperature ceiling (°C)", description="0: as configured.")
+    power_w: float = Field(
+        default=0, ge=0, le=2000, title="Power ceiling (W)", description="Moving average; 0: as configured."
+    )
+    vram_budget_gib: float = Field(
+        default=0, ge=0, le=1024, title="Memory budget (GiB)", description="0: as configured."
+    )
+    max_pause_s: float = Field(
+        default=0, ge=0, le=86_400, title="Longest pause (s)", description="Then the run ends; 0: as configured."
+    )
+
+    def changes(self) -> dict[str, Any]:
+        """Only what was asked for, as fields of a GuardPolicy."""
+        names = ("temp_c", "power_w", "vram_budget_gib", "max_pause_s")
+        given: dict[str, Any] = {name: value for name in names if (value := getattr(self, name))}
+        return given if self.guard == "as configured" else given | {"enabled": self.guard == "on"}
+
+
 def _day(text: str) -> date | None:
     try:
         return date.fromisoformat(text) if text else None

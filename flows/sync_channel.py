@@ -11,11 +11,13 @@ from typing import Any, Literal
 
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
+from prefect.exceptions import Pause
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from blocks.guard import GuardProfile
 from blocks.odin import OdinCredentials
 from blocks.storage import ArchiveRoot
 from blocks.transcription import TranscriptionSettings
@@ -27,7 +29,7 @@ from channelscribe.ledger import Plan, plan
 from channelscribe.store.root import DataRoot
 from channelscribe.youtube.download import AudioFormat
 from flows.account import Account
-from flows.forms import SelectionForm, TranscriptionForm
+from flows.forms import GuardForm, SelectionForm, TranscriptionForm
 from tasks.discover import discover
 from tasks.ingest import ingest_video
 from tasks.report import Progress
@@ -39,6 +41,7 @@ PROGRESS_S = 2.0
 POOL: Any = ThreadPoolTaskRunner(max_workers=MOST_THREADS)
 NO_SELECTION = SelectionForm()
 AS_CONFIGURED = TranscriptionForm()
+GUARD_AS_CONFIGURED = GuardForm()
 
 
 @flow(
@@ -58,6 +61,7 @@ def sync_channel(
     tolerate_failures: bool = False,
     retry_parked: bool = False,
     data: str = "",
+    guard: GuardForm = GUARD_AS_CONFIGURED,
 ) -> State[Any]:
     """Discovers, downloads, transcribes and uploads what the archive does not hold yet.
 
@@ -70,9 +74,10 @@ def sync_channel(
         tolerate_failures: End as Completed even when some videos failed.
         retry_parked: Try again what an earlier run gave up (private, members-only, quarantined).
         data: Folder or URL of the archive. Empty: as configured.
+        guard: When work on the card slows and pauses. Without a card nothing is guarded.
     """
     complete_network_environment()
-    chosen = selection.selection()
+    chosen, guarded = selection.selection(), GuardProfile.resolve().choice(**guard.changes())
     with open_scope(
         run_id=str(flow_run.id),
         root=DataRoot.open(data) if data else ArchiveRoot.resolve().open(),
@@ -80,6 +85,9 @@ def sync_channel(
         profile=TranscriptionSettings.resolve().profile(**transcription.changes()),
         odin=OdinCredentials.resolve().client() if upload else None,
         audio_format=AudioFormat(media),
+        gpu=guarded.gpu,
+        policy=guarded.policy,
+        run_name=flow_run.name,
     ) as scope:
         account = Account.begin(scope, source, flow_run.name, flow_run.parameters)
         try:
@@ -89,6 +97,11 @@ def sync_channel(
             work = make_plan(scope, account.video_ids, retry_parked)
             account.planned(work)
             ingest_all(scope, work.todo)
+            leave_if_suspended(scope)
+        except Pause:
+            scope.control.stop()
+            account.suspend()
+            raise
         except BaseException as error:
             scope.control.stop()
             account.close(error)
@@ -97,7 +110,15 @@ def sync_channel(
     if isinstance(scope.control.failure, EnvironmentFailure):
         raise scope.control.failure
     message = report.sentence
+    if scope.guarding is not None and scope.guarding.cancelled:
+        return Cancelled(message=message)
     return Completed(message=message) if report.complete or tolerate_failures else Failed(message=message)
+
+
+def leave_if_suspended(scope: RunScope) -> None:
+    """Raises Prefect's Pause when somebody pressed Pause: the process ends, Resume begins a new one at the top."""
+    if scope.guarding is not None and (state := scope.guarding.suspended) is not None:
+        raise Pause("The run was suspended.", state=state)
 
 
 def make_plan(scope: RunScope, video_ids: Sequence[str], retry_parked: bool) -> Plan:

@@ -15,12 +15,17 @@ from dataclasses import dataclass, field
 
 from prefect.exceptions import FailedRun
 
+from channelscribe.asr.device import choose_device
 from channelscribe.asr.engine import Engine
 from channelscribe.asr.registry import open_engine
 from channelscribe.attempts import Attempts, Cancelled, Control
 from channelscribe.core.clock import Clock, SystemClock
 from channelscribe.core.errors import ChannelscribeError
+from channelscribe.core.gpu import Reader, Reading
+from channelscribe.core.guard import GuardPolicy
 from channelscribe.core.profile import TranscriptionProfile
+from channelscribe.gpu.gate import GuardGate
+from channelscribe.gpu.open import open_reader
 from channelscribe.odin.client import OdinClient
 from channelscribe.store.archive import Archive
 from channelscribe.store.root import DataRoot
@@ -28,6 +33,8 @@ from channelscribe.youtube.config import YouTubeConfig
 from channelscribe.youtube.download import AudioFormat, Downloader
 from channelscribe.youtube.lane import Lane
 from channelscribe.youtube.listing import Lister, make_lister
+from tasks.gpu_picture import GpuPicture
+from tasks.guarding import Guarding, guarding
 
 _SCOPE: ContextVar[RunScope] = ContextVar("run_scope")
 _TASK_LOGGERS = ("prefect.task_runs", "prefect.flow_runs", "prefect.task_engine", "prefect.flow_engine")
@@ -49,6 +56,7 @@ class RunScope:
     audio_format: AudioFormat
     odin: OdinClient | None
     clock: Clock
+    guarding: Guarding | None = None
     afresh: set[str] = field(default_factory=set)
     uploads: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(UPLOADS_AT_ONCE))
 
@@ -67,20 +75,32 @@ def open_scope(
     profile: TranscriptionProfile,
     odin: OdinClient | None,
     audio_format: AudioFormat = AudioFormat.M4A,
+    gpu: str = "off",
+    policy: GuardPolicy | None = None,
+    run_name: str = "",
     clock: Clock | None = None,
 ) -> Iterator[RunScope]:
-    """Opens everything a run needs and publishes it. The model itself loads at the first window, not here."""
+    """Opens everything a run needs and publishes it. The model itself loads at the first window, not here.
+
+    `gpu` names the card that is guarded, as in `open_reader`; where there is none, nothing is guarded.
+    """
     clock = clock or SystemClock()
     _shorten_logs()
     with ExitStack() as stack:
         archive = stack.enter_context(Archive(root, clock))
         control = Control()
         archive.windows.sweep()
-        engine = stack.enter_context(open_engine(profile, keeper=archive.windows))
+        gate, guarded = GuardGate(clock), None
+        profile, reader = find_card(gpu, profile, clock)
+        if reader is not None:
+            guarded = stack.enter_context(
+                _watched(reader, policy or GuardPolicy(), gate, control, archive, run_id, run_name, clock)
+            )
+        engine = stack.enter_context(open_engine(profile, gate=gate if guarded else None, keeper=archive.windows))
         opened = RunScope(
             run_id=run_id,
             archive=archive,
-            attempts=Attempts(archive, run_id, control, clock),
+            attempts=Attempts(archive, run_id, control, clock, held_s=gate.closed_s),
             control=control,
             profile=profile,
             engine=engine,
@@ -89,11 +109,53 @@ def open_scope(
             audio_format=audio_format,
             odin=odin,
             clock=clock,
+            guarding=guarded,
         )
         token = _SCOPE.set(opened)
         stack.callback(_SCOPE.reset, token)
         stack.callback(control.stop)  # first of all on the way out: threads that still wait must not hold the run
         yield opened
+
+
+def find_card(gpu: str, profile: TranscriptionProfile, clock: Clock) -> tuple[TranscriptionProfile, Reader | None]:
+    """The reader of the card, and the profile held to the device whose card that is.
+
+    The engine chooses among several cards by their free memory, and the guard must watch the one that it chose.
+    """
+    reader = open_reader(gpu, device=profile.device, clock=clock)
+    if reader is None or gpu.strip().lower() not in ("", "auto") or profile.device not in ("auto", "cuda"):
+        return profile, reader
+    reader.close()
+    profile = profile.model_copy(update={"device": choose_device(profile).device})
+    return profile, open_reader(gpu, device=profile.device, clock=clock)
+
+
+@contextmanager
+def _watched(
+    reader: Reader,
+    policy: GuardPolicy,
+    gate: GuardGate,
+    control: Control,
+    archive: Archive,
+    run_id: str,
+    run_name: str,
+    clock: Clock,
+) -> Iterator[Guarding]:
+    """The card guarded, its readings kept and drawn."""
+    picture = GpuPicture(archive, run_id, guard=policy.model_dump(mode="json"), title=reader.card.name, clock=clock)
+
+    def keep(reading: Reading) -> None:
+        archive.put_readings([reading])
+        picture.tick()
+
+    with guarding(
+        reader, policy, gate, control, run_id=run_id, run_name=run_name, on_reading=keep, clock=clock
+    ) as guarded:
+        try:
+            yield guarded
+        finally:
+            archive.flush()
+            picture.close()
 
 
 class _ShortTold(logging.Filter):

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from channelscribe.core.guard import GuardPolicy
 from channelscribe.core.profile import DEFAULT_MODEL, Preset, TranscriptionProfile
 
 _CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "HTTPLIB2_CA_CERTS")
@@ -35,6 +36,8 @@ class Settings(BaseSettings):
     window_s: float | None = Field(None, validation_alias=_either("CHANNELSCRIBE_WINDOW_S"))
     batch_size: int | None = Field(None, validation_alias=_either("CHANNELSCRIBE_BATCH_SIZE"))
 
+    gpu: str = Field("auto", validation_alias=_either("CHANNELSCRIBE_GPU"), description="Which card is guarded.")
+
     youtube_api_keys: SecretStr = Field(
         SecretStr(""), validation_alias=_either("YOUTUBE_API_KEYS", "YOUTUBE_API_KEY"), description="Comma-separated."
     )
@@ -57,6 +60,24 @@ class Settings(BaseSettings):
         own |= {"words": True} if self.words else {}
         own |= {k: v for k in ("window_s", "batch_size") if (v := getattr(self, k)) is not None}
         return TranscriptionProfile.preset(self.preset, **{**own, **changes})
+
+
+class GuardSettings(BaseSettings, GuardPolicy):
+    """Every field of the guard's policy from CHANNELSCRIBE_GUARD_..., as in CHANNELSCRIBE_GUARD_TEMP_C=80."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_prefix="CHANNELSCRIBE_GUARD_", extra="ignore", env_ignore_empty=True, frozen=True
+    )
+
+    def policy(self) -> GuardPolicy:
+        return GuardPolicy(**self.model_dump())
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first of several wrong values, in one sentence that holds no secret."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{where}: {first['msg']}." if where else f"{first['msg']}."
 
 
 def ca_bundle() -> str | None:

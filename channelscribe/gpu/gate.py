@@ -128,11 +128,11 @@ class GuardGate:
         """Nobody has judged the card for too long."""
         return self._silent(self._clock.monotonic())
 
-    def closed_s(self) -> Mapping[Cause, float]:
+    def closed_s(self) -> Mapping[str, float]:
         """Seconds for which the gate has been closed so far, by cause, whether or not a step wanted to pass."""
         with self._lock:
             self._settle()
-            return dict(self._closed_s)
+            return {str(cause): seconds for cause, seconds in self._closed_s.items()}
 
     def take_load(self) -> Load:
         """What went on since the call before."""

@@ -16,7 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,33 @@ class PrefectServer:
 
     home: Path
     port: int
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start(self) -> None:
+        settings = {
+            "PREFECT_HOME": str(self.home),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
+            "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+        }
+        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)]
+        with (self.home / "server.log").open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=clean(**settings),
+                cwd=self.home,
+                start_new_session=True,
+            )
+        self.processes.append(process)
+        _await(self, process)
+
+    def stop(self) -> None:
+        """Its data stays in `home`, so that `start` goes on with it."""
+        while self.processes:
+            _end(self.processes.pop())
 
     @property
     def api(self) -> str:
@@ -84,28 +111,11 @@ def serving(home: Path) -> Iterator[PrefectServer]:
     """Started and answering; its whole process group is ended on the way out."""
     home.mkdir(parents=True, exist_ok=True)
     server = PrefectServer(home, _free_port())
-    settings = {
-        "PREFECT_HOME": str(home),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
-    }
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(server.port)]
-    with (home / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=clean(**settings),
-            cwd=home,
-            start_new_session=True,
-        )
+    server.start()
     try:
-        _await(server, process)
         yield server
     finally:
-        _end(process)
+        server.stop()
 
 
 def _free_port() -> int:

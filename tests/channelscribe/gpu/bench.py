@@ -1,4 +1,4 @@
-"""What tests of gate and guard are made of: a clock that moves when somebody sleeps, a card that says what it is told."""
+"""Parts for tests of gate and guard: a clock that moves when somebody sleeps, a card that says what it is told."""
 
 from __future__ import annotations
 
