@@ -63,6 +63,8 @@ class Nvml:
     def __init__(self) -> None:
         self.api = _library()
         self._kinds = _codes(self.api)
+        # Older drivers than the package: no NVMLError, but an exception of its own kind.
+        self._mismatch: Any = getattr(self.api, "NVMLLibraryMismatchError", ())
         self.ask("nvmlInit")
         self._open = True
 
@@ -73,6 +75,8 @@ class Nvml:
             return call(*arguments)
         except self.api.NVMLError as said:
             raise NvmlError(self.trouble(said.value)) from None
+        except self._mismatch as said:
+            raise NvmlError(Trouble(Kind.UNSUPPORTED, str(said))) from None
         except (ctypes.ArgumentError, TypeError, ValueError, OSError) as said:
             raise NvmlError(Trouble(Kind.FAILED, f"{function}: {said}")) from None
 

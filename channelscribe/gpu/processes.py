@@ -7,7 +7,7 @@ the numbers of the host, which mean nothing here: such a one is neither ours nor
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import PurePath, PureWindowsPath
 from typing import Any
@@ -17,9 +17,13 @@ import psutil
 from channelscribe.core.gpu import GpuProcess
 from channelscribe.gpu.fields import Device
 from channelscribe.gpu.memory import running_torch
-from channelscribe.gpu.nvml import NvmlError, Trouble, attempt, text
+from channelscribe.gpu.nvml import Kind, NvmlError, Trouble, attempt, text
 
-_LISTS = ("nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetMPSComputeRunningProcesses")
+# Each newest first; the names without a number refuse drivers that have only the older ones.
+_LISTS = (
+    ("nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetComputeRunningProcesses_v2"),
+    ("nvmlDeviceGetMPSComputeRunningProcesses_v3", "nvmlDeviceGetMPSComputeRunningProcesses_v2"),
+)
 
 
 def list_processes(device: Device, whose: Callable[[int], bool | None] | None = None) -> tuple[GpuProcess, ...]:
@@ -27,12 +31,23 @@ def list_processes(device: Device, whose: Callable[[int], bool | None] | None = 
 
     `whose` tells of a process number whether it is ours. Raises NvmlError where the driver does not say.
     """
-    listed = [attempt(device.nvml.ask, function, device.own) for function in _LISTS]
+    listed = [attempt(_listed, device, functions) for functions in _LISTS]
     if isinstance(listed[0], Trouble):
         raise NvmlError(listed[0])
     by_pid = {p.pid: p for answer in listed if not isinstance(answer, Trouble) for p in answer}
     found = _alone_must_be_us([_described(device, p, (whose or is_ours)(p.pid)) for p in by_pid.values()])
     return tuple(sorted(found, key=lambda p: (-(p.used_bytes or 0), p.pid)))
+
+
+def _listed(device: Device, functions: Sequence[str]) -> Sequence[Any]:
+    answer: Any = None
+    for function in functions:
+        answer = attempt(device.nvml.ask, function, device.own)
+        if not isinstance(answer, Trouble):
+            return list(answer)
+        if answer.kind is not Kind.UNSUPPORTED:
+            break
+    raise NvmlError(answer)
 
 
 def is_ours(pid: int) -> bool | None:

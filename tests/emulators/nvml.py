@@ -18,7 +18,16 @@ from typing import Any
 import pynvml as real
 
 MIB, GIB = 1 << 20, 1 << 30
-_KEPT = ("NVML_", "NVMLError", "nvmlEventType", "nvmlClocksEvent", "nvmlMemory_v2", "c_nvml", "nvmlFriendlyObject")
+_KEPT = (
+    "NVML_",
+    "NVMLError",
+    "NVMLLibrary",
+    "nvmlEventType",
+    "nvmlClocksEvent",
+    "nvmlMemory_v2",
+    "c_nvml",
+    "nvmlFriendlyObject",
+)
 
 
 def error(name: str) -> real.NVMLError:
@@ -319,10 +328,13 @@ class _Functions:
         assert counter == real.NVML_VOLATILE_ECC
         return card.ecc[kind]
 
-    def nvmlDeviceGetComputeRunningProcesses(self: Any, own: FakeCard | FakeInstance) -> list[Any]:
+    def nvmlDeviceGetComputeRunningProcesses_v3(self: Any, own: FakeCard | FakeInstance) -> list[Any]:
         return _processes(self, own)
 
-    def nvmlDeviceGetMPSComputeRunningProcesses(self: Any, own: FakeCard | FakeInstance) -> list[Any]:
+    def nvmlDeviceGetComputeRunningProcesses_v2(self: Any, own: FakeCard | FakeInstance) -> list[Any]:
+        return _processes(self, own)
+
+    def nvmlDeviceGetMPSComputeRunningProcesses_v3(self: Any, own: FakeCard | FakeInstance) -> list[Any]:
         return []
 
     def nvmlEventSetCreate(self: Any) -> _Events:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import sys
 from pathlib import Path
 
 import pynvml
@@ -68,6 +69,16 @@ def test_a_library_too_old_or_an_argument_of_the_wrong_type_is_an_answer_and_no_
         assert attempt(nvml.ask, "nvmlDeviceGetTomorrow", 1).kind is Kind.UNSUPPORTED
         assert attempt(nvml.constant, "NVML_NO_SUCH_THING").kind is Kind.UNSUPPORTED
         assert attempt(nvml.ask, "nvmlDeviceGetFieldValues", 1).kind is Kind.FAILED
+
+
+def test_a_package_newer_than_the_driver_says_so_in_a_way_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mismatch(*_: object) -> None:
+        raise pynvml.NVMLLibraryMismatchError("use a versioned function")
+
+    with installed(FakeDriver()):
+        monkeypatch.setattr(sys.modules["pynvml"], "nvmlDeviceGetFanSpeed", mismatch)
+        nvml = Nvml()
+        assert attempt(nvml.ask, "nvmlDeviceGetFanSpeed", 1).kind is Kind.UNSUPPORTED
 
 
 def test_closing_counts() -> None:

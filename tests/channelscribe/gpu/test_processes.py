@@ -83,5 +83,13 @@ def test_only_the_programs_name_is_kept(path: str, name: str) -> None:
 def test_nobody_on_the_card_is_an_empty_list_and_a_refusal_is_no_list() -> None:
     assert listed() == ()
     with pytest.raises(NvmlError):
-        listed(nvmlDeviceGetComputeRunningProcesses="NO_PERMISSION")
-    assert len(listed(FakeProcess(1), nvmlDeviceGetMPSComputeRunningProcesses="NOT_SUPPORTED")) == 1
+        listed(nvmlDeviceGetComputeRunningProcesses_v3="NO_PERMISSION")
+    assert len(listed(FakeProcess(1), nvmlDeviceGetMPSComputeRunningProcesses_v3="NOT_SUPPORTED")) == 1
+
+
+def test_an_older_driver_is_asked_by_its_own_name() -> None:
+    old = {"nvmlDeviceGetComputeRunningProcesses_v3": "FUNCTION_NOT_FOUND"}
+    assert len(listed(FakeProcess(1), **old)) == 1
+    both = {**old, "nvmlDeviceGetComputeRunningProcesses_v2": "FUNCTION_NOT_FOUND"}
+    with pytest.raises(NvmlError, match="Function Not Found"):
+        listed(FakeProcess(1), **both)

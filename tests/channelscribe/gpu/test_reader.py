@@ -93,7 +93,7 @@ def test_a_refused_call_takes_only_its_own_fields(function: str, refusal: str) -
     assert not [name for name, value in differing.items() if value is not None and replaced.get(name) != value]
     assert not sample.lost
     unsupported = refusal in ("NOT_SUPPORTED", "FUNCTION_NOT_FOUND")
-    if function not in ("nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetMPSComputeRunningProcesses"):
+    if function not in ("nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetMPSComputeRunningProcesses_v3"):
         assert bool(sample.errors) is (bool(differing) and not unsupported)
 
 
@@ -228,7 +228,7 @@ class TestCost:
             assert card.asked["nvmlDeviceGetPcieThroughput"] == 2 * 2
             assert card.asked["nvmlDeviceGetTemperature"] == 60
             assert card.asked["nvmlDeviceGetTemperatureThreshold"] == 2
-            assert card.asked["nvmlDeviceGetComputeRunningProcesses"] == 12
+            assert card.asked["nvmlDeviceGetComputeRunningProcesses_v3"] == 12
 
     def test_a_second_of_the_card_is_a_second_of_news(self) -> None:
         with reading(FakeCard()) as (reader, clock):
