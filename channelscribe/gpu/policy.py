@@ -175,6 +175,9 @@ def _weigh(policy: GuardPolicy, state: GuardState, gauge: Gauge, step_s: float) 
     if gauge.value < gauge.slow_at and state.zone is not Zone.SLOW:
         return _keep(state, gauge.cause, trend), None
     trend, duty = regulate(policy, gauge, trend, 0.0 if state.caps.asked_w else step_s)
+    if gauge.cause is Cause.TEMPERATURE and state.now_s - state.senses.still_s > policy.frozen_s / 3:
+        # A reading that stands still may be a dead one: it is no reason to work more.
+        trend = replace(trend, duty=min(trend.duty, state.trend(gauge.cause).duty))
     cool = duty >= 1.0 and max(gauge.value, trend.mean) < calm
     return _keep(state, gauge.cause, trend), None if cool else _warm(policy, gauge, trend, duty, step_s)
 

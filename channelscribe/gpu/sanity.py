@@ -13,18 +13,16 @@ from channelscribe.core.guard import GuardPolicy
 
 COLDEST_C, HOTTEST_C = 0.0, 150.0  # at 0 C and below it is a driver's "unknown"; silicon does not live at 150 C
 JUMP_C_S = 30.0  # research/peers.md, B4
+_LARGEST = 1e15  # more than any count of bytes or seconds; keeps sums and squares finite
 _LEVEL_TAU_S = 15.0
-_LEVEL_MOVED = 0.3  # of the power limit (or of busy time): so much more or less load moves any thermometer
+_LEVEL_MOVED = 0.2  # of the power limit (or of busy time): so much more or less load moves any thermometer
 
 
 def number(value: object) -> float | None:
-    """A finite number, or None for whatever else a driver or a file may give."""
+    """A number that a card can mean, or None for whatever else a driver or a file may give."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:
-        return None
+    return float(value) if -_LARGEST < value < _LARGEST else None
 
 
 def moment(sample: GpuSample, before_s: float) -> float:
