@@ -27,7 +27,9 @@ from channelscribe.attempts import Control
 from channelscribe.core.clock import Clock, SystemClock
 from channelscribe.core.gpu import Card, Cause, Decision, Reader, Reading, Zone
 from channelscribe.core.guard import GuardPolicy
+from channelscribe.core.settings import Settings
 from channelscribe.gpu.capping import open_cap
+from channelscribe.gpu.exporter import open_exporter
 from channelscribe.gpu.gate import GuardGate
 from channelscribe.gpu.guard import Change, Guard
 from channelscribe.gpu.judgement import Judgement
@@ -73,7 +75,7 @@ def guarding(
     clock: Clock | None = None,
 ) -> Iterator[Guarding]:
     """Guards the card of `reader` until the run ends; takes over the reader."""
-    clock = clock or SystemClock()
+    clock, port = clock or SystemClock(), Settings().metrics_port
     herald = Herald(UUID(run_id), reader.card, control.stop)
     guard = Guard(
         reader,
@@ -89,9 +91,12 @@ def guarding(
     )
     guard.start()
     herald.start(guard)
+    exporter = open_exporter(guard.snapshot, port=port)
     try:
         yield Guarding(guard, herald)
     finally:
+        if exporter is not None:
+            exporter.close()
         guard.stop()
         herald.stop()
 

@@ -37,6 +37,13 @@ class Settings(BaseSettings):
     batch_size: int | None = Field(None, validation_alias=_either("CHANNELSCRIBE_BATCH_SIZE"))
 
     gpu: str = Field("auto", validation_alias=_either("CHANNELSCRIBE_GPU"), description="Which card is guarded.")
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        validation_alias=_either("CHANNELSCRIBE_METRICS_PORT"),
+        description="Port on this machine for Prometheus.",
+    )
 
     youtube_api_keys: SecretStr = Field(
         SecretStr(""), validation_alias=_either("YOUTUBE_API_KEYS", "YOUTUBE_API_KEY"), description="Comma-separated."

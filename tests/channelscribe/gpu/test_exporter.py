@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import ValidationError
 
 from channelscribe.core.gpu import Cause, Decision, GpuSample, Load, Reading, Zone
+from channelscribe.core.settings import Settings
 from channelscribe.gpu.exporter import _COUNTERS, _GAUGES, Exporter, open_exporter
 
 AT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -131,3 +133,13 @@ def test_closing_gives_the_port_back() -> None:
     again = open_exporter(lambda: None, port=port)
     assert again is not None
     again.close()
+
+
+def test_the_environment_names_a_port_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for said, port in (("", None), ("9400", 9400)):
+        monkeypatch.setenv("CHANNELSCRIBE_METRICS_PORT", said)
+        assert Settings().metrics_port == port
+    for wrong in ("0", "70000", "all"):
+        monkeypatch.setenv("CHANNELSCRIBE_METRICS_PORT", wrong)
+        with pytest.raises(ValidationError):
+            Settings()
