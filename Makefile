@@ -12,11 +12,11 @@ else
 BIN := .venv/bin
 endif
 
-.PHONY: help env demo test lint types ui bench clean
+.PHONY: help env demo demo-guard test lint types ui bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1 /p' $(MAKEFILE_LIST) | awk '{ verb = $$1; sub(/^[a-z]+ +/, ""); printf "  make %-7s %s\n", verb, $$0 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' $(MAKEFILE_LIST) | awk '{ verb = $$1; sub(/^[a-z-]+ +/, ""); printf "  make %-10s %s\n", verb, $$0 }'
 
 env:  ## make or update .venv
 	@for python in $(PYTHONS); do \
@@ -28,6 +28,9 @@ env:  ## make or update .venv
 
 demo: env  ## the main job on a shipped channel; KEEP=1 leaves the UI up
 	@$(BIN)/channelscribe demo $(if $(KEEP),--keep)
+
+demo-guard: env  ## the same on a simulated card that gets too hot, pauses and goes on
+	@$(BIN)/channelscribe demo --guard $(if $(KEEP),--keep)
 
 test: env  ## all tests, in JOBS=3 processes; PYTEST_ARGS="-k store" picks some
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(PYTEST_ARGS)
@@ -45,5 +48,5 @@ bench: env  ## throughput beside plain transformers; BENCH_ARGS=--json for machi
 	@$(BIN)/python -m benchmarks.throughput $(BENCH_ARGS)
 
 clean:  ## remove the environment, caches and demo data
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-data *.egg-info
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-data demo-guard-data *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

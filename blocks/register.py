@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from prefect.blocks.core import Block
 from prefect.variables import Variable
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from blocks.guard import GuardProfile
 from blocks.odin import OdinCredentials
@@ -52,4 +52,10 @@ def save_from_environment(name: str = DEFAULT_NAME) -> list[str]:
 
 def _digest(block: Block) -> str:
     values = {field: getattr(block, field) for field in type(block).model_fields}
-    return fingerprint({k: v.get_secret_value() if isinstance(v, SecretStr) else v for k, v in values.items()})
+    return fingerprint({field: _bare(value) for field, value in values.items()})
+
+
+def _bare(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    return value.get_secret_value() if isinstance(value, SecretStr) else value

@@ -112,10 +112,15 @@ def up(
 @app.command()
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave server, worker and stand-ins up until Ctrl-C.")] = False,
+    guard: Annotated[bool, typer.Option("--guard", help="On a simulated card that gets too hot and pauses.")] = False,
     data: Annotated[str | None, typer.Option("--data", help="Folder of the demo [./demo-data, made afresh].")] = None,
     as_json: Json = False,
 ) -> None:
     """Run the main job on a shipped channel, with stand-ins for YouTube and ODIN."""
+    if guard:
+        from deployments.demo_guard import demo_guard
+
+        raise typer.Exit(demo_guard(data, keep=keep, as_json=as_json))
     from deployments.demo import demo
 
     raise typer.Exit(demo(data, keep=keep, as_json=as_json))

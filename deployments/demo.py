@@ -64,15 +64,15 @@ def demo(data: str | None, *, keep: bool, as_json: bool) -> int:
     return 1 if result.score.missing else 0
 
 
-def prepare_folder(data: str | None) -> Path:
-    """A folder named by the user is used as it is; ./demo-data is made afresh, if it was made by a demo."""
+def prepare_folder(data: str | None, own: str = "demo-data") -> Path:
+    """A folder named by the user is used as it is; the demo's `own` is made afresh, if it was made by a demo."""
     if data is not None:
         if "://" in data:
             raise UsageError("the demo writes to a folder, not to a URL", code="demo_folder")
         folder = Path(data).expanduser().resolve()
         folder.mkdir(parents=True, exist_ok=True)
         return folder
-    folder = Path("demo-data").resolve()
+    folder = Path(own).resolve()
     if folder.exists() and any(folder.iterdir()) and not (folder / _MARK).exists():
         raise EnvironmentFailure(f"{folder} was not made by the demo; move it or give --data", code="demo_folder")
     shutil.rmtree(folder, ignore_errors=True)

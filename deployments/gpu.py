@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -17,13 +16,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from rich.live import Live
 
 from channelscribe.core.clock import Clock, SystemClock
 from channelscribe.core.curve import Moment, moment
-from channelscribe.core.errors import ChannelscribeError, GpuFailure
+from channelscribe.core.errors import ChannelscribeError, GpuFailure, UsageError
 from channelscribe.core.gpu import Decision, Load, Reader, Reading, Zone
 from channelscribe.core.guard import GuardPolicy
+from channelscribe.core.settings import GuardSettings, Settings, first_problem
 from channelscribe.gpu.open import open_reader
 from channelscribe.gpu.policy import GuardState, decide, start
 from channelscribe.gpu.sim import LoadedReader
@@ -105,7 +106,10 @@ class _Runs:
 
 def configured() -> tuple[str, GuardPolicy]:
     """Which card, and under which ceilings, as the environment says."""
-    return os.environ.get("CHANNELSCRIBE_GPU", "auto"), GuardPolicy()
+    try:
+        return Settings().gpu, GuardSettings().policy()
+    except ValidationError as error:
+        raise UsageError(f"CHANNELSCRIBE_GUARD: {first_problem(error)}", code="bad_setting") from error
 
 
 def gpu(session: Session, spec: str, policy: GuardPolicy, *, samples: int = 0) -> int:
