@@ -38,7 +38,7 @@ ENGINES: dict[str, EngineSpec] = {
         EngineSpec(
             "whisper",
             "channelscribe.asr.whisper:open_whisper",
-            frozenset({"local", "timestamps", "languages", "language_detection"}),
+            frozenset({"local", "timestamps", "words", "languages", "language_detection"}),
         ),
     )
 }

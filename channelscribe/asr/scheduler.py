@@ -22,9 +22,11 @@ from channelscribe.asr.planner import Plan
 from channelscribe.asr.plausible import Attempt
 from channelscribe.asr.pool import Pool
 from channelscribe.asr.tally import Tally
+from channelscribe.asr.timing import Worded, WordTimes
 from channelscribe.asr.trouble import is_device_lost, is_out_of_memory, no_memory, window_failure
 from channelscribe.core.gpu import Gate
 from channelscribe.core.profile import TranscriptionProfile
+from channelscribe.core.window import WindowText
 
 log = logging.getLogger(__name__)
 Built = TypeVar("Built")
@@ -59,6 +61,7 @@ class Scheduler:
         self._judge = Judge(whisper, profile)
         self._intake = Intake(Encoder(whisper), language)
         self._decoding = self._fitting(lambda slots: Decoding(whisper, self._judge, slots))
+        self._words = WordTimes(whisper, profile, plan.encode)
         self._encode_alone = self._decode_alone = self._tried = 0
 
     @property
@@ -68,14 +71,21 @@ class Scheduler:
     @property
     def waiting(self) -> int:
         """Windows drawn and not finished."""
+        return self._to_decode + self._words.waiting
+
+    @property
+    def _to_decode(self) -> int:
         return self._intake.waiting + len(self._decoding.live)
 
     def turn(self) -> None:
         """One round. Waits for windows when there is nothing to do; raises Closed and Stopped."""
         self._intake.forget_ended()
         self._decoding.forget_ended()
+        self._words.forget_ended()
         most = self._gate.most(self._plan.slots)
         self._gate.note(waiting=self._pool.waiting + self._intake.waiting, videos=self._pool.files)
+        while self._words.due(idle=not self._to_decode) and not self._stopping():
+            self._time_words(self._words.take())
         if not self.waiting:
             self._intake.add(self._pool.take(min(self._plan.encode, most)))
         self._encode(most)
@@ -170,10 +180,40 @@ class Scheduler:
             self._tally.fallbacks += 1
             self._intake.ready.appendleft(heard)
             return
+        self._decode_alone = max(0, self._decode_alone - 1)
+        if not self._words.add(heard, text):
+            self._deliver(heard, text)
+
+    def _deliver(self, heard: Heard, text: WindowText) -> None:
         self._tally.windows += 1
         self._tally.audio_s += heard.window.duration_s
-        self._decode_alone = max(0, self._decode_alone - 1)
         heard.job.deliver(text)
+
+    def _time_words(self, some: list[Worded]) -> None:
+        begun_s = time.monotonic()
+        try:
+            with self._step("words", len(some)):
+                texts = self._words.timed(some)
+        except Stopped:
+            raise
+        except Exception as error:  # noqa: BLE001  classified there, or raised again
+            self._recover_words(error, some)
+            return
+        finally:
+            self._tally.words_s += time.monotonic() - begun_s
+        for each, text in zip(some, texts, strict=True):
+            self._deliver(each.heard, text)
+
+    def _recover_words(self, error: Exception, some: list[Worded]) -> None:
+        self._raise_if_lost(error)
+        refused = is_out_of_memory(error)
+        if refused:
+            self._refused()
+        if not self._words.put_back(some, fewer=refused):
+            if refused:
+                some[0].heard.job.fail(no_memory(self._profile))
+            else:
+                self._give_up(some[0].heard, error)
 
     def _recover_encoding(self, error: Exception) -> None:
         """The windows are all in `fresh` again, those that failed in front."""

@@ -21,6 +21,7 @@ class Tally:
     loaded_s: float = 0.0
     encode_s: float = 0.0
     decode_s: float = 0.0
+    words_s: float = 0.0
     fallbacks: int = 0
     refills: int = 0
     tokens: int = 0
@@ -38,7 +39,7 @@ class Tally:
             batches=self.chunks,
             mean_batch=self.taken / self.chunks if self.chunks else 0.0,
             audio_s=self.audio_s,
-            busy_s=self.encode_s + self.decode_s,
+            busy_s=self.encode_s + self.decode_s + self.words_s,
             loaded_s=self.loaded_s,
             fallbacks=self.fallbacks,
             slots=slots,
