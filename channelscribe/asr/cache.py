@@ -41,7 +41,7 @@ class SlotCache:
         self.values = [torch.empty(sound, **like) for _ in self._layers]
         self._spots = torch.arange(slots, device=weight.device)
         if self.streams:
-            self._rows = torch.arange(slots * self.heads * self.frames)
+            self._rows = torch.arange(slots * self.heads * max(self.frames, self.size))
 
     def hear(self, encoded: Sequence[Tensor], rows: Sequence[int]) -> None:
         """Projects encoder output [frames, width] of several windows once for all their steps."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
@@ -16,46 +16,53 @@ log = logging.getLogger(__name__)
 Key = TypeVar("Key", bound=Hashable)
 
 
-class Replayer(Generic[Key]):
-    """Calls `function(key)`; on CUDA once for real and captured, then replayed. Keys differ where shapes differ.
+class Capture(Protocol):
+    """Records what `run` launches, without running it, and gives what launches it again."""
 
-    The graphs share one memory pool, since no two run at once. `forget` gives them back, as before an allocation that
-    must find room; the next call captures anew. Not thread-safe.
-    """
+    def __call__(self, run: Callable[[], None]) -> Callable[[], None]: ...
 
-    def __init__(self, function: Callable[[Key], None], device: torch.device) -> None:
-        self._function, self._captures = function, device.type == "cuda"
-        self._graphs: dict[Key, Any] = {}
+
+class CudaCapture:
+    """The graphs share one memory pool, since no two run at once. Other threads may use the card meanwhile."""
+
+    def __init__(self) -> None:
         self._pool: Any = None
 
-    @property
-    def captured(self) -> int:
-        return len(self._graphs)
+    def __call__(self, run: Callable[[], None]) -> Callable[[], None]:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            run()
+        self._pool = graph.pool()
+        replay: Callable[[], None] = graph.replay
+        return replay
+
+
+class Replayer(Generic[Key]):
+    """Calls `function(key)`; with a capture once for real, then replayed. Keys differ where shapes differ.
+
+    What was captured lives as long as the replayer. A function that cannot be captured is called as it is from then
+    on; the log says so. Raises what the function raises, and `torch.OutOfMemoryError`. Not thread-safe.
+    """
+
+    def __init__(self, function: Callable[[Key], None], capture: Capture | None) -> None:
+        self._function, self._capture = function, capture
+        self._replays: dict[Key, Callable[[], None]] = {}
 
     def __call__(self, key: Key) -> None:
-        graph = self._graphs.get(key)
-        if graph is not None:
-            graph.replay()
+        replay = self._replays.get(key)
+        if replay is not None:
+            replay()
             return
         self._function(key)  # a real step, and the warm-up that a capture needs
-        if self._captures:
-            self._capture(key)
+        if self._capture is not None:
+            self._record(key, self._capture)
 
-    def forget(self) -> None:
-        self._graphs.clear()
-        self._pool = None
-
-    def _capture(self, key: Key) -> None:
-        """Recording runs nothing. Other threads may use the card meanwhile, hence the error mode."""
-        graph = torch.cuda.CUDAGraph()
+    def _record(self, key: Key, capture: Capture) -> None:
         try:
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-                self._function(key)
+            self._replays[key] = capture(lambda: self._function(key))
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            self._captures = False
+            self._capture = None
+            self._replays.clear()
             log.warning("decode steps are launched one by one, because they could not be captured: %s", error)
-            return
-        self._pool = graph.pool()
-        self._graphs[key] = graph

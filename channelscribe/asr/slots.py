@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from channelscribe.asr.cache import SlotCache
-from channelscribe.asr.graphs import Replayer
+from channelscribe.asr.graphs import CudaCapture, Replayer
 from channelscribe.asr.loading import LoadedWhisper
 from channelscribe.asr.plausible import Attempt, repeating_tail
 from channelscribe.asr.step import Shape, SlotState, Step
@@ -85,11 +85,18 @@ class _Window:
 class Slots:
     """`count` windows at most are at work. Allocates everything at once, or raises the device's out-of-memory error.
 
-    Not thread-safe. After an error inside `admit` or `advance` call `clear`: the windows in it are to be admitted anew.
+    `few_shapes`, by default on a card only, computes in few numbers of rows and places, a graph for each. Not
+    thread-safe. After an error inside `admit` or `advance` call `clear`: the windows in it are to be admitted anew.
     """
 
     def __init__(
-        self, whisper: LoadedWhisper, count: int, *, cut_loops: bool = True, most_tokens: int | None = None
+        self,
+        whisper: LoadedWhisper,
+        count: int,
+        *,
+        cut_loops: bool = True,
+        most_tokens: int | None = None,
+        few_shapes: bool | None = None,
     ) -> None:
         if count < 1:
             raise ValueError(f"{count} slots")
@@ -97,14 +104,15 @@ class Slots:
         self._start, self._end = whisper.vocabulary.start, whisper.vocabulary.end
         self._most_tokens = most_tokens or whisper.most_tokens
         self._places: int = whisper.model.config.max_target_positions
-        self._device, self._steady = whisper.device, whisper.device.type == "cuda"
-        self._looks_always = whisper.device.type == "cpu"
+        self._device, on_card = whisper.device, whisper.device.type == "cuda"
+        self._few_shapes = on_card if few_shapes is None else few_shapes
+        self._looks_always = self._device.type == "cpu" and not self._few_shapes
         with torch.inference_mode():
             rows = max(count, _LEAST_ROWS)
             self._state = SlotState.of(rows, self._places, self._most_tokens, self._device)
             self._cache = SlotCache(whisper.model, rows)
             self._mirror = _Mirror(self._state, self._device)
-        self._step = Replayer(Step(whisper, self._state, self._cache), self._device)
+        self._step = Replayer(Step(whisper, self._state, self._cache), CudaCapture() if on_card else None)
         self._windows: list[_Window | None] = [None] * count
 
     @property
@@ -195,7 +203,7 @@ class Slots:
     def _rows(self) -> int:
         """As many as live; a graph is made for each number, so on a card only the count, its half, quarter, ..."""
         rows, live = max(self.count, _LEAST_ROWS), self.live
-        if not self._steady:
+        if not self._few_shapes:
             return max(live, _LEAST_ROWS)
         while rows > _LEAST_ROWS and (rows + 1) // 2 >= live:
             rows = (rows + 1) // 2
@@ -203,14 +211,14 @@ class Slots:
 
     def _length(self) -> int:
         needed = 1 + max(window.steps for window in self._windows if window is not None)
-        if not self._steady:
+        if not self._few_shapes:
             return min(-(-needed // _LENGTH_STEP) * _LENGTH_STEP, self._places)
         return next((length for length in _LENGTHS if needed <= length < self._places), self._places)
 
     def _launch(self) -> None:
         windows = [window for window in self._windows if window is not None]
         sampled = any(window.sampled for window in windows)
-        starting = self._steady or any(window.steps == window.heard_at for window in windows)
+        starting = self._few_shapes or any(window.steps == window.heard_at for window in windows)
         self._step(Shape(self._rows(), self._length(), sampled, starting))
         for window in windows:
             window.steps += 1
