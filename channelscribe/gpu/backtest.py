@@ -28,7 +28,8 @@ class Row:
 
     `throughput`: work per second, 1.0 is the cold card at full speed. `of_allowed`: share of the work of the best
     steady duty that holds the ceiling. `above_c`: how far the ceiling was exceeded; `step_heating_c`: by how much one
-    GPU step heated at most. `exposed_s`: seconds above the ceiling in which the policy would have let work begin.
+    GPU step (or one sample, where that is longer) heated at most. `exposed_s`: seconds above the ceiling in which the
+    policy would have let work begin.
     """
 
     name: str

@@ -5,6 +5,8 @@ Run by the backtest once per policy and scenario; twelve hours take seconds.
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -53,17 +55,15 @@ class Machine:
     held_s: float = 0.0
     longest_s: float = 0.0
     steps: int = 0
-    begun_c: float = 0.0
-    heating_c: float = 0.0
 
-    def live(self, seconds: float, speed: float, temp_c: float) -> float:
+    def live(self, seconds: float, speed: float) -> float:
         """Works, rests or waits for so long; the busy share of that time."""
         busy = 0.0
         left_s = seconds
         while left_s > 1e-9:
             if self.left > 0:
                 used = min(left_s, self.left / speed)
-                self._work(used, speed, temp_c)
+                self._work(used, speed)
                 busy += used
             elif self.rest_s > 0:
                 used = min(left_s, self.rest_s)
@@ -73,22 +73,21 @@ class Machine:
                 self.held_s += used
             else:
                 used = 0.0
-                self._begin(temp_c)
+                self._begin()
             left_s -= used
         self.busy_s += busy
         return busy / seconds
 
-    def _begin(self, temp_c: float) -> None:
+    def _begin(self) -> None:
         self.share = self.decision.batch_share
         self.left = self.step_s * (_FIXED + (1.0 - _FIXED) * self.share)
         self.worth = self.step_s * self.share / self.left
-        self.ran_s, self.begun_c = 0.0, temp_c
+        self.ran_s = 0.0
 
-    def _work(self, seconds: float, speed: float, temp_c: float) -> None:
+    def _work(self, seconds: float, speed: float) -> None:
         self.left -= seconds * speed
         self.ran_s += seconds
         self.work += seconds * speed * self.worth
-        self.heating_c = max(self.heating_c, temp_c - self.begun_c)
         self.longest_s = max(self.longest_s, self.ran_s)
         if self.left <= 1e-9:
             self.left, self.steps = 0.0, self.steps + 1
@@ -99,7 +98,8 @@ class Machine:
 @dataclass(frozen=True, slots=True)
 class Moment:
     """One tick of a run. `allowed`: work per second that the best steady duty under the ceiling gives now, None while
-    a blind thermometer or a tenant asks for a pause."""
+    a blind thermometer or a tenant asks for a pause. `heating_c`: the most by which the card has heated so far within
+    one GPU step, or within one sample where that is longer: nobody can hold it better."""
 
     at_s: float
     seconds: float
@@ -121,7 +121,8 @@ def run_closed(scenario: Scenario, contender: Contender, policy: GuardPolicy) ->
     machine, state = Machine(scenario.step_s), contender.begin
     tick_s = min(_TICK_S, policy.sample_s, scenario.step_s)
     ceiling_c = min(policy.temp_c, scenario.build.slowdown_c - policy.headroom_pause_c)
-    next_s, busy_s, sampled_s = 0.0, 0.0, 0.0
+    next_s, busy_s, sampled_s, heating_c = 0.0, 0.0, 0.0, 0.0
+    recent = deque([reader.plant.temp_c], maxlen=1 + math.ceil(max(scenario.step_s, policy.sample_s) / tick_s))
     while clock.monotonic() < scenario.duration_s:
         now_s, before = clock.monotonic(), machine.work
         reading = None
@@ -131,10 +132,12 @@ def run_closed(scenario: Scenario, contender: Contender, policy: GuardPolicy) ->
             reader.cap(machine.decision.cap_w)
             busy_s, sampled_s, next_s = machine.busy_s, now_s, next_s + policy.sample_s
             machine.longest_s *= 0.95
-        busy = machine.live(tick_s, reader.plant.speed, reader.plant.temp_c)
+        busy = machine.live(tick_s, reader.plant.speed)
         clock.sleep(tick_s)
         reader.load(busy)
         reader.pass_time()
+        recent.append(reader.plant.temp_c)
+        heating_c = max(heating_c, recent[-1] - recent[0])
         yield Moment(
             clock.monotonic(),
             tick_s,
@@ -144,7 +147,7 @@ def run_closed(scenario: Scenario, contender: Contender, policy: GuardPolicy) ->
             machine.work - before,
             _allowed(reader, ceiling_c),
             reader.plant.energy_j,
-            machine.heating_c,
+            heating_c,
             machine.held_s,
             reading,
         )

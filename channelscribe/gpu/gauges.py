@@ -82,8 +82,8 @@ def follow(trend: Trend, now_s: float, value: float) -> Trend:
         trend,
         points=points,
         slope=slope,
-        mean=sum(v for _, v in points) / len(points),
-        ripple=max(v - end - drift * (t - now_s) for t, v in points),
+        mean=sum([v for _, v in points]) / len(points),
+        ripple=max([v - end - drift * (t - now_s) for t, v in points]),
         heat=max(slope, trend.heat * kept),
         cool=max(-slope, trend.cool * kept),
         margin=trend.margin * kept,
@@ -92,12 +92,14 @@ def follow(trend: Trend, now_s: float, value: float) -> Trend:
 
 def _line(points: tuple[tuple[float, float], ...]) -> tuple[float, float]:
     """Least squares: the value at the last point, and the change per second."""
-    n = len(points)
-    mean_t = sum(t for t, _ in points) / n
-    mean_v = sum(v for _, v in points) / n
-    spread = sum((t - mean_t) ** 2 for t, _ in points)
-    slope = sum((t - mean_t) * (v - mean_v) for t, v in points) / spread if spread > 0 else 0.0
-    return mean_v + slope * (points[-1][0] - mean_t), slope
+    n, origin = len(points), points[-1][0]
+    sum_t = sum_v = sum_tt = sum_tv = 0.0
+    for t, v in points:
+        back = t - origin
+        sum_t, sum_v, sum_tt, sum_tv = sum_t + back, sum_v + v, sum_tt + back * back, sum_tv + back * v
+    spread = n * sum_tt - sum_t * sum_t
+    slope = (n * sum_tv - sum_t * sum_v) / spread if spread > 0 else 0.0
+    return (sum_v - slope * sum_t) / n, slope
 
 
 def slowdown(sample: GpuSample, temp_c: float | None) -> float | None:

@@ -88,7 +88,7 @@ class Plant:
     @property
     def speed(self) -> float:
         """Work per busy second, 1.0 for the free card; a tenant takes its part."""
-        own = (self._busy_w() / self.build.busy_w) ** self.build.exponent
+        own = float((self._busy_w() / self.build.busy_w) ** self.build.exponent)
         return own * (1.0 - _TENANT_LOAD / 2 if self.around.tenant else 1.0)
 
     def resistance(self) -> float:

@@ -166,7 +166,7 @@ def _weigh(policy: GuardPolicy, state: GuardState, gauge: Gauge, step_s: float) 
     held = gauge.cause in state.paused_by
     if _rises_too_high(policy, gauge, trend, step_s, state.decision.duty) or (held and gauge.value > gauge.resume_at):
         if not held:
-            trend = after_pause(policy, gauge, trend, state.busy)
+            trend = after_pause(policy, gauge, trend, 0.0 if state.caps.asked_w else state.busy)
         return _keep(state, gauge.cause, trend), _too_high(gauge, trend, held)
     calm = gauge.slow_at - _CALM * gauge.band
     if held:

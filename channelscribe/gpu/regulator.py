@@ -16,7 +16,7 @@ _TARGET = 0.3  # of the band, below the ceiling
 _EAGERNESS = 0.6  # crossover frequency times dead time; above 1 such a loop swings
 _PATIENCE = 5.0  # dead times in which the standing part follows a standing error
 _AFTER_PAUSE, _AFTER_PAUSE_LOWER, _LOWEST = 0.95, 0.1, 0.5
-_LONGEST_DEAD_S = 30.0
+_LONGEST_DEAD_S, _MEAN_LAG = 30.0, 4.0
 
 
 def target(gauge: Gauge, trend: Trend) -> float:
@@ -25,8 +25,8 @@ def target(gauge: Gauge, trend: Trend) -> float:
 
 
 def dead_time_s(policy: GuardPolicy, trend: Trend, longest_step_s: float) -> float:
-    """From a decision until its effect is read: one sample, and the step in flight."""
-    return min(trend.gap_s(policy.sample_s) + longest_step_s, _LONGEST_DEAD_S)
+    """From a decision until its effect shows in the mean: the step in flight, and half of the samples of the mean."""
+    return min(_MEAN_LAG * trend.gap_s(policy.sample_s) + longest_step_s, _LONGEST_DEAD_S)
 
 
 def regulate(policy: GuardPolicy, gauge: Gauge, trend: Trend, longest_step_s: float) -> tuple[Trend, float]:

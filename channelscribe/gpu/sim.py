@@ -46,6 +46,7 @@ class SimReader:
         self._knobs = with_knobs(self._scenario, 0.0, self._turned)
         self.plant = Plant(self._scenario.build, self._scenario.start_temp_c, self._knobs.seed)
         self._busy, self._leaked, self._shown_c, self._work_s = 0.0, 0.0, self.plant.temp_c, 0.0
+        self._pid = os.getpid()
         self._turn()
 
     @property
@@ -184,7 +185,7 @@ class SimReader:
         return min(own + _DRIVER_BYTES + self._knobs.foreign_bytes, build.total_bytes), own
 
     def _processes(self, allocated: int) -> tuple[GpuProcess, ...]:
-        own = (GpuProcess(os.getpid(), allocated, True, "channelscribe"),) if self.plant.has_worked else ()
+        own = (GpuProcess(self._pid, allocated, True, "channelscribe"),) if self.plant.has_worked else ()
         if not self._knobs.foreign_bytes:
             return own
         return (*own, GpuProcess(_STRANGER, self._knobs.foreign_bytes, False, "another-program"))

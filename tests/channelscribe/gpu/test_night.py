@@ -1,0 +1,83 @@
+"""Twelve hours on a virtual clock, and the policies of other programs beside ours.
+
+"Where the plant allows" is computed: at each tick, the greatest constant share of work whose steady temperature stays
+at the ceiling with the air and fan of that moment (Plant.steady_duty), summed up; times at which the guard must pause
+(thermometer gone or frozen, another program on the card) count for nobody.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from channelscribe.core.gpu import Cause, Zone
+from channelscribe.core.guard import GuardPolicy
+from channelscribe.gpu.backtest import Row, score
+from channelscribe.gpu.closed import Moment, run_closed
+from channelscribe.gpu.reference import Contender, none, ours, pause_resume
+from channelscribe.gpu.scenarios import HOUR_S, SCENARIOS
+
+POLICY = GuardPolicy()
+MOST_WANTED = 0.85
+
+
+@pytest.fixture(scope="module")
+def night() -> list[Moment]:
+    return list(run_closed(SCENARIOS["night"], ours(POLICY), POLICY))
+
+
+@pytest.fixture(scope="module")
+def row(night: list[Moment]) -> Row:
+    return score("ours", night, SCENARIOS["night"].duration_s)
+
+
+def test_a_night_never_exceeds_the_ceiling_by_more_than_one_step_heats(row: Row) -> None:
+    assert row.step_heating_c is not None
+    assert row.above_c <= row.step_heating_c
+    assert row.exposed_s <= POLICY.sample_s * row.above_s, "at most the sample on the way is worked over the ceiling"
+    assert not row.stopped
+
+
+def test_a_night_keeps_what_the_plant_allows(row: Row) -> None:
+    assert row.of_allowed is not None
+    assert row.of_allowed >= MOST_WANTED
+
+
+def test_each_trouble_of_the_night_is_met_under_its_own_name(night: list[Moment]) -> None:
+    causes = Counter((int(m.at_s / HOUR_S * 2) / 2, m.decision.cause) for m in night if m.decision.zone is Zone.PAUSE)
+    assert causes[(7.0, Cause.FOREIGN)] > 0.9 * 0.5 * HOUR_S / night[0].seconds
+    assert causes[(5.5, Cause.SENSOR)] > 0
+    assert causes[(3.0, Cause.TEMPERATURE)] + causes[(0.0, Cause.TEMPERATURE)] > 0
+    by_hour = Counter(int(m.at_s / HOUR_S) for m in night if m.work > 0)
+    assert all(by_hour[hour] > 0 for hour in range(12)), "every hour of the night had work done"
+
+
+@pytest.mark.parametrize("name", ["hot", "peers", "long-steps", "cool"])
+def test_hot_days_are_held_and_cool_ones_left_alone(name: str) -> None:
+    scenario = SCENARIOS[name]
+    row = run(name, ours(POLICY))
+    assert row.step_heating_c is not None
+    assert row.above_c <= row.step_heating_c
+    assert row.of_allowed is not None
+    assert row.of_allowed >= (0.995 if name == "cool" else MOST_WANTED), scenario.about
+
+
+def test_ours_keeps_more_than_a_pause_of_the_same_safety() -> None:
+    mine, classic, free = run("hot", ours(POLICY)), run("hot", pause_resume(75, 60)), run("hot", none())
+    assert mine.throughput > classic.throughput
+    assert mine.pauses < classic.pauses / 4
+    assert free.above_c > 10
+
+
+def test_a_power_cap_works_more_with_less() -> None:
+    capped = run("hot", ours(GuardPolicy(power_cap=True), "capped"))
+    resting = run("hot", ours(POLICY))
+    assert capped.throughput > resting.throughput
+    assert (capped.kj_per_work_minute or 99) < (resting.kj_per_work_minute or 0)
+    assert capped.above_c <= (capped.step_heating_c or 0)
+
+
+def run(name: str, contender: Contender) -> Row:
+    scenario = SCENARIOS[name]
+    return score(contender.name, run_closed(scenario, contender, POLICY), scenario.duration_s)
