@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from blocks.transcription import TranscriptionSettings
 from channelscribe.core.errors import UsageError
 from channelscribe.core.profile import Preset, TranscriptionProfile
+from deployments.sync import SyncRequest, profile
 from flows.forms import SelectionForm, TranscriptionForm
 from flows.sync_channel import label
 from tests.channelscribe.records import a_video
@@ -71,3 +73,19 @@ def test_a_label_is_short_and_never_empty(title: str) -> None:
 
 def _without_preset(form: TranscriptionForm) -> dict[str, object]:
     return {k: v for k, v in form.changes().items() if k != "preset"}
+
+
+def test_words_are_asked_for_in_the_form_or_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert TranscriptionForm(words=True).changes() == {"words": True}
+    assert not TranscriptionSettings().profile().words
+    assert TranscriptionSettings().profile(**TranscriptionForm(words=True).changes()).words
+    monkeypatch.setenv("CHANNELSCRIBE_WORDS", "true")
+    configured = TranscriptionSettings.from_environment()
+    assert configured is not None
+    assert configured.profile(**TranscriptionForm().changes()).words
+    assert profile(SyncRequest("@a")).words
+
+
+def test_words_are_asked_for_on_the_command_line() -> None:
+    assert profile(SyncRequest("@a", words=True)).words
+    assert not profile(SyncRequest("@a")).words
