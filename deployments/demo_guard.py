@@ -41,8 +41,13 @@ FOLDER = "demo-guard-data"
 COOLING = "Cooling down"
 LOOK_S = 1.0
 # A small cooler near its limit: hot within seconds of work, cool again within seconds of rest.
-PLANT = {"scenario": "demo", "start_temp_c": 68.0, "ambient_c": 30.0}
-GUARD = {"CHANNELSCRIBE_GUARD_SAMPLE_S": "0.5", "CHANNELSCRIBE_GUARD_MIN_DWELL_S": "2"}
+PLANT = {"scenario": "demo", "start_temp_c": 60.0, "ambient_c": 32.0}
+# Short steps, so that a pause begins soon; a long way down, so that it can be seen.
+SETTINGS = {
+    "CHANNELSCRIBE_BATCH_SIZE": "4",
+    "CHANNELSCRIBE_GUARD_SAMPLE_S": "0.5",
+    "CHANNELSCRIBE_GUARD_RESUME_BELOW_C": "12",
+}
 
 
 @dataclass
@@ -60,7 +65,7 @@ class Story:
     def state(self, name: str, message: str) -> None:
         if not self.states or self.states[-1] != name:
             self.states.append(name)
-            self._say(f"run: {name}" + (f". {message}" if message else ""))
+            self._say(f"run:  {name}" + (f". {message}" if message else ""), datetime.now(UTC))
 
     def look(self) -> None:
         """Takes up the readings that have arrived since."""
@@ -70,7 +75,10 @@ class Story:
             self.readings.append(reading)
             if reading.decision.zone is not before:
                 temp = f"{reading.sample.temp_c:.0f} °C" if reading.sample.temp_c is not None else "unknown"
-                self._say(f"card: {reading.decision.zone} at {temp}. {reading.decision.reason}".rstrip(". ") + ".")
+                self._say(
+                    f"card: {reading.decision.zone} at {temp}. {reading.decision.reason}".rstrip(". ") + ".",
+                    reading.sample.at,
+                )
 
     def view(self) -> View | None:
         if not self.readings:
@@ -81,8 +89,8 @@ class Story:
         points = [moment(r) for r in self.readings]
         return View(card, last, points, ceilings(self.ceiling.model_dump(mode="json")), doing)
 
-    def _say(self, text: str) -> None:
-        seconds = (datetime.now(UTC) - self.began).total_seconds()
+    def _say(self, text: str, at: datetime) -> None:
+        seconds = (at - self.began).total_seconds()
         self.session.say(f"{seconds:5.0f} s  {text}")
 
 
@@ -92,9 +100,9 @@ def demo_guard(data: str | None, *, keep: bool, as_json: bool) -> int:
         raise EnvironmentFailure("the demo needs a checkout of the project (its tests/ folder)", code="no_checkout")
     folder = prepare_folder(data, FOLDER)
     with ExitStack() as opened:
-        stand_ins = opened.enter_context(open_stand_ins(folder / ".stand-ins"))
-        set_environment({**stand_ins.environment})
-        os.environ.update(GUARD, CHANNELSCRIBE_GPU=f"sim:{_plant(folder)}")
+        stand_ins = opened.enter_context(open_stand_ins(folder / ".stand-ins", "warm"))
+        set_environment(stand_ins.environment)
+        os.environ.update(SETTINGS, CHANNELSCRIBE_GPU=f"sim:{_plant(folder)}")
         session = open_session(str(folder), as_json)
         stack = opened.enter_context(open_stack(prefect_home(session.data), folder, say=session.say))
         code = _run(session, stack, stand_ins, folder)
@@ -108,7 +116,8 @@ def demo_guard(data: str | None, *, keep: bool, as_json: bool) -> int:
 def _plant(folder: Path) -> Path:
     """The knobs of the simulated card; may be edited while the demo runs."""
     file = folder / "plant.json"
-    file.write_text(json.dumps(PLANT, indent=1), encoding="utf-8")
+    own = {**PLANT, "uuid": f"GPU-demo-{os.getpid()}"}  # runs on other simulated cards have no say in it
+    file.write_text(json.dumps(own, indent=1), encoding="utf-8")
     return file
 
 

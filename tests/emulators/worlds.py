@@ -97,6 +97,16 @@ def demo() -> World:
     return world
 
 
+def warm() -> World:
+    """Six films of a minute or so: enough work to heat a simulated card, and soon over."""
+    world = World("warm")
+    channel = world.add_channel("Northern Forge", "NorthernForge", description="Iron, fire and how to cool both.")
+    titles = ("The Smith's Fire", "Quenching", "Bog Iron", "The Bellows", "Why Swords Broke", "Charcoal")
+    for i, title in enumerate(titles):
+        add(world, channel, title, utc(2026, 11, 1) - timedelta(days=i), spoken(300 + i, 60.0 + 10 * i))
+    return world
+
+
 def tiny(videos: int = 3, duration_s: float = 8.0) -> World:
     """A channel of a few videos of a few seconds: for tests that need a whole run to be quick."""
     world = World("tiny")
@@ -167,6 +177,7 @@ def failures() -> World:
 
 WORLDS: dict[str, Callable[[], World]] = {
     "demo": demo,
+    "warm": warm,
     "tiny": tiny,
     "many": many,
     "hostile": hostile,
