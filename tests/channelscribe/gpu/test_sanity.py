@@ -72,7 +72,7 @@ def test_a_frozen_thermometer_is_found_and_a_steady_one_is_not() -> None:
     ],
 )
 def test_a_card_that_never_had_a_thermometer(choice: str, mask: int | None, zone: Zone) -> None:
-    policy = GuardPolicy(blind_card=choice)  # type: ignore[arg-type]
+    policy = GuardPolicy.model_validate({"blind_card": choice})
     slice_ = {"temp_c": None, "slowdown_c": None, "throttle_mask": mask}
     assert play(*[slice_] * 10, policy=policy)[1][-1].zone is zone
     hot = play(*[{**slice_, "throttle_mask": 0x20}], policy=policy)[1][-1]
