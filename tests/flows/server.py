@@ -111,8 +111,8 @@ def serving(home: Path) -> Iterator[PrefectServer]:
     """Started and answering; its whole process group is ended on the way out."""
     home.mkdir(parents=True, exist_ok=True)
     server = PrefectServer(home, _free_port())
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.stop()

@@ -14,6 +14,7 @@ KEYS = {
     "uploads": ["project_id", "key"],
     "outcomes": ["run_id", "video_id", "stage", "attempt", "at"],
     "runs": ["run_id"],
+    "gpu_metrics": ["run_id", "uuid", "at"],
 }
 MAY_DIFFER = {
     "videos": ["discovered_at"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -100,7 +101,7 @@ def test_one_word_for_each_change_of_zone_however_long_it_lasts() -> None:
     bench.pass_s(30)
     assert len(bench.changes) == told
     assert bench.zones.count(Zone.PAUSE) == 1
-    assert all(a.decision.zone is b.before for a, b in zip(bench.changes, bench.changes[1:], strict=False))
+    assert all(a.decision.zone is b.before for a, b in itertools.pairwise(bench.changes))
 
 
 def test_too_long_a_pause_ends_the_run_once_with_its_own_error() -> None:

@@ -77,6 +77,27 @@ class Api:
         wanted = {"task_runs": {"flow_run_id": {"any_": [run_id]}}, "limit": 200}
         return {t["name"] for t in self.ask("POST", "/task_runs/filter", wanted)}
 
+    def resume(self, run_id: str) -> None:
+        answer: Row = self.ask("POST", f"/flow_runs/{run_id}/resume", {})
+        assert answer["status"] == "ACCEPT", answer
+
+    def press_pause(self, run_id: str) -> None:
+        """What the button of V2 sends: it puts the run aside and ends its process."""
+        details = {"pause_reschedule": True, "pause_timeout": None}
+        state = {"type": "PAUSED", "name": "Suspended", "message": "from the UI", "state_details": details}
+        answer: Row = self.ask("POST", f"/flow_runs/{run_id}/set_state", {"state": state, "force": True})
+        assert answer["status"] == "ACCEPT", answer
+
+    def make_block(self, slug: str, **data: Any) -> str:
+        """Saves a block as the dashboard's form does; returns its id."""
+        kind = self.ask("GET", f"/block_types/slug/{slug}")["id"]
+        schemas = self.ask("POST", "/block_schemas/filter", {"block_schemas": {"block_type_id": {"any_": [kind]}}})
+        body = {"name": "default", "data": data, "block_schema_id": schemas[0]["id"], "block_type_id": kind}
+        return str(self.ask("POST", "/block_documents/", body)["id"])
+
+    def delete_block(self, block_id: str) -> None:
+        self.ask("DELETE", f"/block_documents/{block_id}")
+
     def blocks(self) -> dict[str, Row]:
         """The saved blocks by type, as the dashboard gets them."""
         found: list[Row] = self.ask("POST", "/block_documents/filter", {})

@@ -9,13 +9,14 @@ from tests.emulators.worlds import add, spoken
 from tests.emulators.youtube.world import Availability, Channel, Damage, MediaSpec, Video, World, utc
 
 DAY = utc(2026, 11, 1)
-MENDED, TOLERATED, NIGHTLY, CONFIGURED, CANCELLED, TERMINATED = (
+MENDED, TOLERATED, NIGHTLY, CONFIGURED, CANCELLED, TERMINATED, HEATED = (
     "MendedFilms",
     "ToleratedFilms",
     "NightlyFilms",
     "ConfiguredFilms",
     "CancelledFilms",
     "TerminatedFilms",
+    "HeatedFilms",
 )
 _TITLES = ("The raven and the ring", "Nine days at sea", "Who guards the bridge?", "A winter without sun")
 
@@ -24,7 +25,7 @@ def operated() -> World:
     """Good films in every channel; private and broken ones beside them where a Retry is tested."""
     world = World("operated")
     for number, (handle, films) in enumerate(
-        ((MENDED, 2), (TOLERATED, 1), (NIGHTLY, 1), (CONFIGURED, 1), (CANCELLED, 2), (TERMINATED, 2))
+        ((MENDED, 2), (TOLERATED, 1), (NIGHTLY, 1), (CONFIGURED, 1), (CANCELLED, 2), (TERMINATED, 2), (HEATED, 2))
     ):
         owner = world.add_channel(handle, handle)
         for i in range(films):
