@@ -99,7 +99,7 @@ class Machine:
 class Moment:
     """One tick of a run. `allowed`: work per second that the best steady duty under the ceiling gives now, None while
     a blind thermometer or a tenant asks for a pause. `heating_c`: the most by which the card has heated so far within
-    one GPU step, or within one sample where that is longer: nobody can hold it better."""
+    one GPU step (or one sample, where that is longer) that began warm: nobody can hold it better."""
 
     at_s: float
     seconds: float
@@ -137,7 +137,8 @@ def run_closed(scenario: Scenario, contender: Contender, policy: GuardPolicy) ->
         reader.load(busy)
         reader.pass_time()
         recent.append(reader.plant.temp_c)
-        heating_c = max(heating_c, recent[-1] - recent[0])
+        if recent[0] >= ceiling_c - policy.slow_below_c:
+            heating_c = max(heating_c, recent[-1] - recent[0])
         yield Moment(
             clock.monotonic(),
             tick_s,
