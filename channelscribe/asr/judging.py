@@ -6,6 +6,7 @@ The scheduler asks for the next start of a window and hands in how it ended. Pur
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isnan
 
 from torch import Tensor
 
@@ -50,7 +51,7 @@ class Judge:
         return Start(heard, heard.encoded, prompt, temperature, chances)
 
     def hear(self, heard: Heard, attempt: Attempt) -> WindowText | None:
-        """The window's text, or None when another attempt is due."""
+        """The window's text, or None when another attempt is due. ArithmeticError when the model gave no numbers."""
         heard.attempts.append(self._rated(attempt))
         last = len(heard.attempts) == len(self._profile.temperatures)
         if not last and not is_plausible(heard.attempts[-1], self._profile):
@@ -58,6 +59,8 @@ class Judge:
         return self._text(heard.window, best(heard.attempts, self._profile))
 
     def _rated(self, attempt: Attempt) -> Rated:
+        if isnan(attempt.avg_logprob):  # as by an overflow in 16 bits: no text is no answer
+            raise ArithmeticError("the model gave no numbers")
         first = self._whisper.vocabulary.first_timestamp
         text = self._whisper.text([token for token in attempt.tokens if token < first])
         return Rated(attempt, compression_ratio(text.strip()))

@@ -15,6 +15,7 @@ import time
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import ClassVar
 
 from pydantic import ConfigDict, TypeAdapter
@@ -64,8 +65,9 @@ class WindowFiles:
         """What can still be read, of each window the newest. Only texts in one and the same language."""
         try:
             path = self._path(fingerprint)
-            if path.stat().st_size > _MOST_BYTES:
-                raise OSError(f"it holds more than {_MOST_BYTES >> 20} MiB")
+            found = path.stat()
+            if not S_ISREG(found.st_mode) or found.st_size > _MOST_BYTES:
+                raise OSError(f"no file of at most {_MOST_BYTES >> 20} MiB")
             records = _read(path)
         except FileNotFoundError:
             return KeptWindows()
