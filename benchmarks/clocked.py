@@ -247,12 +247,18 @@ def _config(arch: Architecture, special: dict[str, int]) -> dict[str, Any]:
         "vocab_size": arch.vocabulary,
         "num_mel_bins": arch.mels,
         "d_model": arch.width,
-        **{"encoder_layers": arch.encoder_layers, "decoder_layers": arch.decoder_layers},
-        **{"encoder_attention_heads": heads, "decoder_attention_heads": heads},
-        **{"encoder_ffn_dim": wide, "decoder_ffn_dim": wide},
-        **{"bos_token_id": end, "eos_token_id": end, "pad_token_id": end},
+        "encoder_layers": arch.encoder_layers,
+        "decoder_layers": arch.decoder_layers,
+        "encoder_attention_heads": heads,
+        "decoder_attention_heads": heads,
+        "encoder_ffn_dim": wide,
+        "decoder_ffn_dim": wide,
+        "bos_token_id": end,
+        "eos_token_id": end,
+        "pad_token_id": end,
         "decoder_start_token_id": special["<|startoftranscript|>"],
-        **{"begin_suppress_tokens": None, "suppress_tokens": None},
+        "begin_suppress_tokens": None,
+        "suppress_tokens": None,
     }
 
 
@@ -262,7 +268,10 @@ def _generation(arch: Architecture, special: dict[str, int]) -> Any:
     end, start = special["<|endoftext|>"], special["<|startoftranscript|>"]
     forbidden = [start, *(special[f"<|{name}|>"] for name in ("startoflm", "startofprev", "nospeech"))]
     return GenerationConfig(
-        **{"bos_token_id": end, "eos_token_id": end, "pad_token_id": end, "decoder_start_token_id": start},
+        bos_token_id=end,
+        eos_token_id=end,
+        pad_token_id=end,
+        decoder_start_token_id=start,
         max_length=448,
         num_beams=1,
         begin_suppress_tokens=[220, end],

@@ -1,168 +1,149 @@
-"""Throughput of the transcription engine beside plain `generate` of transformers, on the same windows, in one run.
+"""Throughput of the transcription engine beside its peers, on equal work, in one run: `make bench`.
 
-Run by `make bench`. The peer works as the systems before this one did: one file after the other, batches from that
-file alone. Both get the same decoded windows, decode greedily without fallback, and must write the same tokens.
+Every measurement is a process of its own; repeats go round the engines, so that a busy minute hits all of them. All
+decode greedily with their defaults otherwise, and what each wrote is compared with what the sound says.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import resource
+import os
+import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
 
-import torch
 from rich.console import Console
-from rich.table import Table
 
-from channelscribe.asr.device import choose_device
-from channelscribe.asr.greedy import Decoder
-from channelscribe.asr.loading import LoadedWhisper, load_whisper
-from channelscribe.asr.model import resolve_model
-from channelscribe.asr.registry import open_engine
-from channelscribe.audio.feed import listen
-from channelscribe.core.profile import TranscriptionProfile
-from channelscribe.core.window import WindowSound
-from tests.emulators.speech import Score, compose, encode_m4a
+from benchmarks import floor, report
+from benchmarks.clocked import ARCHITECTURES, checkpoint
+from benchmarks.job import ENGINES, Job, Result, workload_of
+from benchmarks.peers import missing
+from benchmarks.report import Measured
+from benchmarks.workloads import encoded
 
-CHECKPOINT = Path(__file__).resolve().parents[1] / "tests" / "speech_model" / "checkpoint"
-LENGTHS_S = (12, 20, 25, 40, 60, 90, 15, 30, 45, 120, 18, 75)  # a channel with shorts, so that whole batches are rare
-WINDOW_S = 8.0
+ROOT = Path(__file__).resolve().parents[1]
+WORKLOADS = ("equal", "variable", "files")
+# Of the real distribution's lengths: 3 h become 6 min, so that a set has files of every kind and still takes minutes.
+SCALE = 1 / 30
+Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """One engine on one workload. `rtfx` is seconds of sound per wall second; `peak_mib` the process's so far."""
-
-    engine: str
-    workload: str
-    model: str
-    device: str
-    dtype: str
-    audio_s: float
-    wall_s: float
-    cpu_s: float
-    rtfx: float
-    peak_mib: float
-    windows: int
-    batch: int
-    tokens_ok: bool
-
-
-def recordings(folder: Path) -> list[Path]:
-    """Speech of known words as m4a files, the same on every machine."""
-    paths = []
-    for number, seconds in enumerate(LENGTHS_S):
-        path = folder / f"{number:02d}.m4a"
-        path.write_bytes(encode_m4a(compose(Score(100 + number, float(seconds))).pcm))
-        paths.append(path)
-    return paths
-
-
-def ours(paths: Sequence[Path], profile: TranscriptionProfile) -> tuple[list[str], int]:
-    """Texts by file and the number of windows: all files in flight share batches."""
-    with open_engine(profile) as engine, ThreadPoolExecutor(profile.videos_in_flight) as callers:
-        made = list(callers.map(lambda p: engine.transcribe(p, video_id=p.stem, media_sha256=p.stem), paths))
-        return [t.text for t in made], engine.stats().windows
-
-
-def plain_generate(paths: Sequence[Path], profile: TranscriptionProfile) -> tuple[list[str], int]:
-    """The same windows through `WhisperForConditionalGeneration.generate`, file by file."""
-    loaded = load_whisper(resolve_model(profile), choose_device(profile))
-    texts, count = [], 0
-    for path in paths:
-        sounds = list(listen(path, window_s=profile.window_s, speech_threshold=profile.speech_threshold))
-        batches = [sounds[i : i + profile.batch_size] for i in range(0, len(sounds), profile.batch_size)]
-        texts.append(" ".join(filter(None, (text for batch in batches for text in _generate(loaded, batch)))))
-        count += len(sounds)
-    return texts, count
-
-
-def _generate(loaded: LoadedWhisper, sounds: Sequence[WindowSound]) -> list[str]:
-    features = Decoder(loaded).features([s.pcm for s in sounds])
-    with torch.inference_mode():
-        tokens = loaded.model.generate(
-            features, language="en", task="transcribe", return_timestamps=True, num_beams=1, do_sample=False
-        )
-    return [loaded.text([t for t in row if t < loaded.vocabulary.end]) for row in tokens.tolist()]
-
-
-def measure(
-    name: str, work: Callable[[], tuple[list[str], int]], audio_s: float, profile: TranscriptionProfile
-) -> tuple[Measurement, list[str]]:
-    cpu, began = time.process_time(), time.perf_counter()
-    texts, windows = work()
-    wall_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu
-    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
-    choice = choose_device(profile)
-    found = Measurement(
-        engine=name,
-        workload="files",
-        model=Path(profile.model).name,
-        device=choice.device,
-        dtype=str(choice.dtype),
-        audio_s=audio_s,
-        wall_s=round(wall_s, 2),
-        cpu_s=round(cpu_s, 2),
-        rtfx=round(audio_s / wall_s, 2),
-        peak_mib=round(peak_mib, 1),
-        windows=windows,
-        batch=profile.batch_size,
-        tokens_ok=True,
-    )
-    return found, texts
-
-
-def same_words(a: Sequence[str], b: Sequence[str]) -> bool:
-    return [" ".join(x.split()) for x in a] == [" ".join(x.split()) for x in b]
-
-
-def table(rows: Sequence[Measurement]) -> Table:
-    where = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {rows[0].dtype}"
-    made = Table(
-        title=f"{rows[0].audio_s / 60:.1f} min of sound in {len(LENGTHS_S)} files on {rows[0].device} ({where})"
-    )
-    for column in ("engine", "windows", "batch", "wall s", "cpu s", "RTFx", "same words"):
-        made.add_column(column, justify="left" if column == "engine" else "right")
-    for r in rows:
-        cells = (r.windows, r.batch, r.wall_s, r.cpu_s, r.rtfx, "yes" if r.tokens_ok else "NO")
-        made.add_row(r.engine, *map(str, cells))
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(description=__doc__)
+    made.add_argument("--json", action="store_true", help="one JSON object a line instead of the table")
+    made.add_argument("--models", default="tiny", help=f"shapes, with commas: {', '.join(ARCHITECTURES)}")
+    made.add_argument("--engines", default=",".join(ENGINES), help="with commas")
+    made.add_argument("--workloads", default=",".join(WORKLOADS), help="with commas; also many-N for N short files")
+    made.add_argument("--dtypes", default="", help="float32; faster-whisper also int8 (default: both for it)")
+    made.add_argument("--minutes", type=float, default=6.0, help="sound in the variable sets, about (equal has half)")
+    made.add_argument("--repeats", type=int, default=1)
+    made.add_argument("--threads", type=int, default=1, help="for every engine")
+    made.add_argument("--batch", type=int, default=16, help="for every engine")
+    made.add_argument("--joined", action="store_true", help="also faster-whisper with all files laid end to end")
+    made.add_argument("--models-folder", type=Path, default=Path(tempfile.gettempdir()) / "channelscribe-bench")
+    made.add_argument("--details", type=Path, help="also write every repeat and stage time here, as JSON lines")
+    made.add_argument("--write", default="", metavar="HEADING", help="also append a section to RESULTS.md")
     return made
 
 
+def jobs_of(asked: argparse.Namespace) -> list[Job]:
+    """What is to be measured, without checkpoints and files yet."""
+    made = []
+    for model in _split(asked.models):
+        for workload in _split(asked.workloads):
+            audio_s = asked.minutes * (30.0 if workload == "equal" else 60.0)
+            job = Job("", workload, model, "", audio_s, SCALE, batch=asked.batch, threads=asked.threads)
+            for engine in _split(asked.engines):
+                made += [replace(job, engine=engine, dtype=dtype) for dtype in _dtypes(engine, asked.dtypes)]
+                if asked.joined and engine == "faster-whisper" and workload == "variable":
+                    made.append(replace(job, engine=engine, joined=True))
+    return made
+
+
+def _dtypes(engine: str, asked: str) -> list[str]:
+    if asked:
+        return [dtype for dtype in _split(asked) if dtype != "int8" or engine == "faster-whisper"]
+    return ["float32", "int8"] if engine == "faster-whisper" else ["float32"]
+
+
+def prepared(job: Job, folder: Path) -> Job:
+    """With its checkpoint (converted, where the engine needs that) and its files."""
+    from tests.emulators.encoding import encode_m4a
+
+    model = checkpoint(job.model, folder)
+    if job.engine == "faster-whisper":
+        from benchmarks.peers import converted
+
+        converted(model)
+    media = folder / f"media-{job.audio_s:g}" if job.workload == "files" else None
+    if media is not None:
+        encoded(job.work(), media, encode_m4a)
+    return replace(job, folder=str(model), media=str(media or ""))
+
+
+def measured_once(job: Job) -> Result:
+    """In a process of its own. Raises RuntimeError with the end of what it said when it fails."""
+    quiet = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONWARNINGS": "ignore"}
+    # Threads that wait without spinning: on a busy machine spinning would count as work.
+    threads = {"OMP_NUM_THREADS": str(job.threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    command = [sys.executable, "-m", "benchmarks.child", job.json()]
+    ended = subprocess.run(command, cwd=ROOT, env=os.environ | quiet | threads, capture_output=True, text=True)
+    if ended.returncode or not ended.stdout.strip():
+        raise RuntimeError(f"{job.engine} on {job.workload} failed: {ended.stderr[-2000:]}")
+    return Result.of(ended.stdout.splitlines()[-1])
+
+
+def measure(jobs: Sequence[Job], repeats: int, say: Say) -> list[Measured]:
+    found: dict[Job, list[Result]] = {job: [] for job in jobs}
+    for repeat in range(repeats):
+        for job in jobs:
+            say(f"{job.model} {job.workload} {job.engine} {job.dtype} ({repeat + 1} of {repeats})")
+            found[job].append(measured_once(job))
+    return [Measured(job, workload_of(job.workload, job.audio_s, job.scale).audio_s, tuple(found[job])) for job in jobs]
+
+
+def shares(among: Sequence[Measured], threads: int) -> list[str]:
+    """What our engine reached of the floor, a sentence for each model and workload with sound in."""
+    rates, said = floor.measured_rates(threads), []
+    for one in among:
+        if one.job.engine == "channelscribe" and one.job.workload != "files":
+            work = workload_of(one.job.workload, one.job.audio_s, one.job.scale)
+            tokens = work.tokens / work.windows
+            least_s = floor.floor_s(one.job.model, rates, tokens=tokens, batch=one.job.batch)
+            took_s = one.result.cpu_s / work.windows
+            said.append(
+                f"{one.job.model}, {one.job.workload}: {tokens:.0f} tokens a window, {1e3 * took_s:.0f} ms of CPU a "
+                f"window; floor {1e3 * least_s:.0f} ms at {rates.flop_s / 1e9:.0f} GFLOP/s and "
+                f"{rates.byte_s / 1e9:.0f} GB/s as measured: {least_s / took_s:.0%} of it."
+            )
+    return said
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one JSON object a line instead of the table")
-    parser.add_argument("--batch-size", type=int, default=16)
-    asked = parser.parse_args(arguments)
-    profile = TranscriptionProfile(
-        model=str(CHECKPOINT),
-        window_s=WINDOW_S,
-        language="en",
-        temperatures=(0.0,),
-        logprob_threshold=-100.0,  # nothing is dropped for being unlikely: both engines write all they hear
-        batch_size=asked.batch_size,
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        paths = recordings(Path(folder))
-        ours(paths[:1], profile)  # torch's first call and the detector's threads are not what is measured
-        audio_s = float(sum(LENGTHS_S))
-        first, heard = measure("channelscribe", lambda: ours(paths, profile), audio_s, profile)
-        second, reference = measure("hf-generate", lambda: plain_generate(paths, profile), audio_s, profile)
-    equal = same_words(heard, reference)
-    rows = [Measurement(**{**asdict(m), "tokens_ok": equal}) for m in (first, second)]
+    asked, console, errors = parser().parse_args(arguments), Console(width=200), Console(stderr=True)
+    jobs = jobs_of(asked)
+    for reason in sorted({why for job in jobs if (why := missing(job.engine))}):
+        errors.print(reason)
+    jobs = [prepared(job, asked.models_folder) for job in jobs if not missing(job.engine)]
+    among = measure(jobs, asked.repeats, lambda line: errors.print(line, style="dim"))
+    if asked.details:
+        asked.details.write_text("".join(report.details_line(one) + "\n" for one in among), encoding="utf-8")
     if asked.json:
-        sys.stdout.write("".join(json.dumps(asdict(row)) + "\n" for row in rows))
+        sys.stdout.write("".join(report.json_line(one) + "\n" for one in among))
     else:
-        Console().print(table(rows))
-    return 0 if equal else 1
+        console.print(report.table(among, report.where(asked.threads)))
+        console.print("\n".join(shares(among, asked.threads)))
+    if asked.write:
+        body = [report.where(asked.threads) + ".", report.markdown(among), "\n".join(shares(among, asked.threads))]
+        report.append_section(asked.write, "\n\n".join(body))
+    return 0 if all(one.tokens_ok for one in among) else 1
+
+
+def _split(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,93 @@
+"""Our engine as the benchmark runs it: the real one, with sound or files cut at 30 s instead of at silence.
+
+Cutting is all that differs from production; without it the peers would not have the same windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.job import Job
+from benchmarks.workloads import Take
+from channelscribe.asr.whisper import WhisperEngine
+from channelscribe.audio.decode import decode
+from channelscribe.core.profile import TranscriptionProfile
+from channelscribe.core.window import RATE_HZ, Piece, Window, WindowSound
+
+Sounds = Iterator[NDArray[np.int16]]
+
+
+class Cut:
+    """A `core.window.Listening` of windows that are given."""
+
+    def __init__(self, sounds: Sounds) -> None:
+        self._sounds, self._end = sounds, 0
+
+    @property
+    def duration_s(self) -> float:
+        return self._end / RATE_HZ
+
+    speech_s = duration_s
+
+    def __iter__(self) -> Iterator[WindowSound]:
+        for index, pcm in enumerate(self._sounds):
+            piece = Piece(self._end, self._end + len(pcm))
+            self._end = piece.end
+            yield WindowSound(Window(index, (piece,)), pcm)
+
+    def close(self) -> None:
+        close = getattr(self._sounds, "close", None)
+        if close is not None:
+            close()
+
+
+def listener(sounds: dict[str, list[NDArray[np.int16]]]) -> Callable[..., Cut]:
+    """Files are decoded; names in `sounds` are sound already."""
+
+    def listen(path: Path, *, cancelled: Callable[[], bool] | None = None, **_: Any) -> Cut:
+        return Cut(iter(sounds[path.stem]) if path.stem in sounds else decode(path, 30.0, cancelled=cancelled))
+
+    return listen
+
+
+class Ours:
+    """`run` gives the texts of the takes; `stages` what the engine says of itself since it was opened."""
+
+    def __init__(self, job: Job, takes: tuple[Take, ...]) -> None:
+        self._job, self._takes = job, takes
+        held = {} if job.media else {take.name: list(take.windows()) for take in takes}
+        self._profile = TranscriptionProfile(
+            model=job.folder,
+            language="en",
+            device=job.device,
+            dtype=job.dtype,
+            batch_size=job.batch,
+            # Windows of so many files fill the batch even if each file has only one.
+            videos_in_flight=min(64, max(8, 2 * job.batch)),
+        )
+        self._engine = WhisperEngine(self._profile, listener(held))
+
+    def warm(self) -> None:
+        self.run(self._takes[:1])
+
+    def run(self, takes: tuple[Take, ...] | None = None) -> list[str]:
+        with ThreadPoolExecutor(self._profile.videos_in_flight) as callers:
+            return list(callers.map(self._one, self._takes if takes is None else takes))
+
+    def stages(self) -> dict[str, Any]:
+        return {**asdict(self._engine.stats()), "videos_in_flight": self._profile.videos_in_flight}
+
+    def close(self) -> None:
+        self._engine.close()
+
+    def _one(self, take: Take) -> str:
+        path = Path(self._job.media or ".", f"{take.name}.m4a")
+        made = self._engine.transcribe(path, video_id=take.name, media_sha256=take.name)
+        return str(made.text)
