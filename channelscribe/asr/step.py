@@ -5,8 +5,10 @@ allocated at the start, so that a CUDA graph can hold it. It computes what the m
 their weights: query, key and value in one product, and the scale of the query left to the attention kernel.
 
 Precision: weights and activations keep the model's dtype, logits and rules are float32. In float32 the tokens are those
-of `generate`. In bfloat16, with 8 bits of mantissa, two candidates closer than about 1/256 of their logit's size are a
-tie, which the shape of the batch may break either way; float16 has 8 times finer steps.
+of `generate`. In bfloat16, with 8 bits of mantissa, candidates whose scores differ by less than about 1/32 of the
+highest are a tie, which rounding may break either way, and so are text and timestamps where the rules weigh the one
+against the other; float16 has 8 times finer steps. Measured on random models, given the same tokens so far: 10 of 1,115
+tokens are not the choice of float32 in bfloat16, 3 of 1,161 in float16.
 """
 
 from __future__ import annotations

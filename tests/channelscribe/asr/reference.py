@@ -135,6 +135,17 @@ class Reference:
                 break
         return Attempt(tuple(tokens), total / (len(tokens) + 1), no_speech, temperature, looped)
 
+    @torch.inference_mode()
+    def scores(self, encoded: Tensor, prompt: Sequence[int], tokens: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """For the token after `tokens`: with all rules but that of the sum over timestamps, and with that one too."""
+        config = self._model.generation_config
+        ids = [*prompt, *tokens]
+        logits = self._logits(encoded, ids)[-1:]
+        config._detect_timestamp_from_logprob = False
+        raw = self._ruled(ids, logits, len(prompt))[0]
+        config._detect_timestamp_from_logprob = True
+        return raw, self._ruled(ids, logits, len(prompt))[0]
+
     def _logits(self, encoded: Tensor, ids: list[int]) -> Tensor:
         hidden = self._model.model.decoder(
             input_ids=torch.tensor([ids]), encoder_hidden_states=encoded[None], use_cache=False

@@ -92,6 +92,30 @@ def test_rows_that_do_not_write_are_not_remembered() -> None:
     assert seen.was.tolist() == [True, False]
 
 
+@pytest.mark.parametrize("end", [511, 512, 1000, 5000])
+@pytest.mark.parametrize("best", [0, 255, 256, 510, -1])
+def test_a_large_vocabulary_is_searched_in_blocks(end: int, best: int) -> None:
+    large = Vocabulary(end + 1, end, end + 4, end + 6, {"en": end + 2})
+    settled = config(50, True)
+    settled.suppress_tokens, settled.begin_suppress_tokens = [1], [end]
+    settled.no_timestamps_token_id, settled.eos_token_id = end + 6, end
+    rules = Rules(settled, large, end + 40, CPU)
+    scores = torch.randn(4, end + 40, generator=torch.Generator().manual_seed(end))
+    scores[0, best % end] = 20.0
+    scores[2, :end] = -torch.inf
+    rows = [[end + 7, 3], [end + 7, 3, 4], [end + 9, 5], [end + 7, 2]]
+    wanted = torch.cat(
+        [ruled(settled, torch.tensor([[9, *row]]), scores[at : at + 1], 1) for at, row in enumerate(rows)]
+    )
+    token, logprob, found = applied(rules, scores.clone(), rows)
+    assert torch.equal(found, wanted)
+    assert torch.equal(token, wanted.argmax(-1))
+    assert int(token[0]) == best % end
+    assert torch.allclose(logprob, wanted.log_softmax(-1).gather(1, token[:, None])[:, 0], atol=1e-5)
+    scores[1, best % end] = torch.nan
+    assert applied(rules, scores.clone(), rows)[1].isnan().tolist() == [False, True, False, False]
+
+
 def test_nan_stays_in_its_row() -> None:
     rules = Rules(config(50, True), VOCABULARY, COLUMNS, CPU)
     scores = torch.randn(3, COLUMNS)

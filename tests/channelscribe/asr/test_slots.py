@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from channelscribe.asr.device import DeviceChoice
 from channelscribe.asr.loading import LoadedWhisper
 from channelscribe.asr.packed import pack
 from channelscribe.asr.plausible import Attempt, draws
@@ -88,8 +90,10 @@ def test_the_shipped_model_writes_what_generate_writes() -> None:
             for pcm in sounds
         ]
     )
-    answer = plain.generate(features, return_timestamps=True, max_new_tokens=120, num_beams=1, language="en", task="transcribe",
-                            return_dict_in_generate=True, force_unique_generate_call=True).sequences  # fmt: skip
+    answer = plain.generate(
+        features, return_timestamps=True, max_new_tokens=120, num_beams=1, language="en", task="transcribe",
+        return_dict_in_generate=True, force_unique_generate_call=True,
+    ).sequences  # fmt: skip
     prompt, end = prompt_of(whisper), whisper.vocabulary.end
     wanted = [tuple(token for token in row[len(prompt) :] if token != end) for row in answer.tolist()]
     with torch.inference_mode():
@@ -253,3 +257,25 @@ def test_a_window_may_fill_the_last_place() -> None:
     for at in range(3):
         assert_same(found[at], Reference(whisper).attempt(encoded[at], prompt, 3))
         assert len(found[at].tokens) <= 3
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_leaves_the_float32_choice_only_at_a_tie(dtype: str) -> None:
+    """Given the same tokens so far. Text and timestamps, between which the rules decide as a whole, can tie too."""
+    shape = Shape(places=64)
+    whisper, encoded = shaped(shape, 1), heard(shape, 8, 1)
+    whisper.model.to(getattr(torch, dtype))
+    half = replace(whisper, choice=DeviceChoice("cpu", dtype, "test"))
+    prompt, first_time = prompt_of(whisper), whisper.vocabulary.first_timestamp
+    found = run(Slots(half, 3), starts_of(encoded.to(half.dtype), [prompt] * 8))
+    whisper.model.float()
+    reference, ties, written = Reference(whisper), 0, 0
+    for at, attempt in found.items():
+        for place, token in enumerate(attempt.tokens):
+            raw, scores = reference.scores(encoded[at], prompt, attempt.tokens[:place])
+            near = scores.max() / 32
+            sides = raw[first_time:].logsumexp(0) - raw[:first_time].max()
+            assert scores.max() - scores[token] < near or sides.abs() < near
+            ties, written = ties + int(token != scores.argmax()), written + 1
+    assert ties < 0.03 * written
+    assert written > 200
