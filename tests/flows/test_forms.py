@@ -14,7 +14,7 @@ from channelscribe.core.errors import UsageError
 from channelscribe.core.profile import Preset, TranscriptionProfile
 from deployments.sync import SyncRequest, profile
 from flows.forms import SelectionForm, TranscriptionForm
-from flows.sync_channel import label
+from flows.ingesting import label
 from tests.channelscribe.records import a_video
 
 
