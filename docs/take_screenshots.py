@@ -1,7 +1,9 @@
 """Takes the README's pictures of the Prefect UI: `python docs/take_screenshots.py --ui URL --run RUN_ID`.
 
 Needs what the project itself does not: `pip install selenium`, and the Debian packages chromium and chromium-driver.
-Start `channelscribe demo --keep` first; it prints the address of the UI and of its run.
+Start `channelscribe demo --keep` first; it prints the address of the UI and of its run. For the pictures of the guard
+start `channelscribe demo --guard --keep`, and while its run runs give `--plant demo-guard-data/plant.json` too: the
+simulated card is kept hot for as long as a picture of the pause takes.
 """
 
 from __future__ import annotations
@@ -105,11 +107,46 @@ def take(ui: str, run_id: str, folder: Path) -> None:
     )
     with browser() as driver:
         for shot in shots:
-            open_page(driver, ui + shot.path, shot)
-            shot.prepare(driver)
-            file = folder / f"{shot.name}.png"
-            driver.save_screenshot(str(file))
-            log.info("%s: %d kB", file, file.stat().st_size // 1000)
+            shoot(driver, ui, shot, folder)
+
+
+def wait_for_state(ui: str, run_id: str, names: Sequence[str]) -> dict[str, Any]:
+    end_s = time.monotonic() + _LONGEST_S * 3
+    while (run := ask(ui, f"/flow_runs/{run_id}"))["state"]["name"] not in names:
+        if time.monotonic() > end_s:
+            raise TimeoutError(f"the run is {run['state']['name']}, not {' or '.join(names)}")
+        time.sleep(0.5)
+    return dict(run)
+
+
+@contextmanager
+def kept_hot(plant: Path, temp_c: float = 79.0) -> Iterator[None]:
+    """Turns the simulated card's thermometer up, and back."""
+    before = plant.read_text(encoding="utf-8")
+    plant.write_text(json.dumps({**json.loads(before), "forced_temp_c": temp_c}), encoding="utf-8")
+    try:
+        yield
+    finally:
+        plant.write_text(before, encoding="utf-8")
+
+
+def shoot(driver: Any, ui: str, shot: Shot, folder: Path) -> None:
+    open_page(driver, ui + shot.path, shot)
+    shot.prepare(driver)
+    file = folder / f"{shot.name}.png"
+    driver.save_screenshot(str(file))
+    log.info("%s: %d kB", file, file.stat().st_size // 1000)
+
+
+def take_guard(ui: str, run_id: str, folder: Path, plant: Path) -> None:
+    """The run's page while its card cools, and the card's curve when the run is over."""
+    with browser() as driver:
+        with kept_hot(plant):
+            wait_for_state(ui, run_id, ["Cooling down"])
+            shoot(driver, ui, Shot("cooling-down", f"/v2/runs/flow-run/{run_id}", "at your ceiling", 940), folder)
+        wait_for_state(ui, run_id, ["Completed", "Failed"])
+        page = f"/v2/artifacts/artifact/{artifact(ui, run_id, 'gpu')}"
+        shoot(driver, ui, Shot("gpu-artifact", page, "at work", 1180), folder)
 
 
 def main() -> int:
@@ -118,9 +155,13 @@ def main() -> int:
     parser.add_argument("--ui", default="http://127.0.0.1:4200")
     parser.add_argument("--run", required=True, help="id of the demo's run")
     parser.add_argument("--folder", type=Path, default=FOLDER)
+    parser.add_argument("--plant", type=Path, help="the knobs of the guard's demo: takes the pictures of the guard")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    take(arguments.ui, arguments.run, arguments.folder)
+    if arguments.plant:
+        take_guard(arguments.ui, arguments.run, arguments.folder, arguments.plant)
+    else:
+        take(arguments.ui, arguments.run, arguments.folder)
     return 0
 
 

@@ -31,7 +31,7 @@ from channelscribe.export.svg import (
     text,
 )
 
-TOP, GAP, BOTTOM = 58, 26, 44
+TOP, GAP, BOTTOM = 58, 26, 52
 BUCKETS = 300
 MOST_LABELS = 10
 GIB = 1024**3
@@ -101,7 +101,12 @@ def gpu_chart(moments: Iterable[Moment], ceilings: Ceilings = NO_CEILINGS, *, ti
     panels += [(_BUSY, []), (_MEMORY, _memory_lines(track, ceilings))]
     bottom = TOP + len(panels) * (PANEL + GAP) - GAP
     stretches = track.stretches()
-    body = [*_heading(track, stretches, title), *_bands(track, stretches, bottom), *_pauses(track, stretches)]
+    body = [
+        *_heading(track, title),
+        *_legend(stretches, bottom),
+        *_bands(track, stretches, bottom),
+        *_pauses(track, stretches),
+    ]
     for place, (panel, limits) in enumerate(panels):
         body += _panel(track, panel, limits, TOP + place * (PANEL + GAP))
     return document(bottom + BOTTOM, [*body, *_time_axis(track, bottom)])
@@ -198,17 +203,21 @@ def _pauses(track: Track, stretches: Sequence[Stretch]) -> list[str]:
     return parts
 
 
-def _heading(track: Track, stretches: Sequence[Stretch], title: str) -> list[str]:
-    named = title or "Graphics card"
+def _heading(track: Track, title: str) -> list[str]:
     begin = track.begin.strftime("%Y-%m-%d %H:%M UTC")
-    parts = [f'<text class="t" x="{LEFT}" y="20" font-size="14" font-weight="600">{safe(named)}</text>']
-    parts.append(text(WIDTH - RIGHT, 20, f"from {begin}, {duration(track.seconds)}", "q", "end"))
-    zones = [z for z in (Zone.SLOW, Zone.PAUSE, Zone.STOP) if any(s.zone is z for s in stretches)]
-    x = float(WIDTH - RIGHT)
-    for zone in reversed(zones):
-        x -= 54
-        parts.append(f'<rect class="{zone}" x="{x:.0f}" y="30" width="12" height="12"/>')
-        parts.append(text(x + 16, 40, str(zone), "q"))
+    return [
+        f'<text class="t" x="{LEFT}" y="20" font-size="14" font-weight="600">{safe(title or "Graphics card")}</text>',
+        text(WIDTH - RIGHT, 20, f"from {begin}, {duration(track.seconds)}", "q", "end"),
+    ]
+
+
+def _legend(stretches: Sequence[Stretch], bottom: int) -> list[str]:
+    parts, x = list[str](), LEFT
+    for zone in (Zone.SLOW, Zone.PAUSE, Zone.STOP):
+        if any(s.zone is zone for s in stretches):
+            parts.append(f'<rect class="{zone}" x="{x}" y="{bottom + 30}" width="12" height="12"/>')
+            parts.append(text(x + 17, bottom + 40, str(zone), "q"))
+            x += 66
     return parts
 
 

@@ -38,9 +38,9 @@ def test_every_command_of_the_readme_parses(line: str) -> None:
 
 def test_the_readme_has_commands_of_every_kind() -> None:
     assert {shlex.split(line.replace("\\", "/"))[1] for line in lines("channelscribe")} == {
-        "demo", "doctor", "status", "sync", "up",
+        "demo", "doctor", "gpu", "status", "sync", "up",
     }  # fmt: skip
-    assert {line.split()[1] for line in lines("make")} == {"demo", "test"}
+    assert {line.split()[1] for line in lines("make")} == {"demo", "demo-guard", "test"}
 
 
 @pytest.mark.parametrize("line", lines("make"))
