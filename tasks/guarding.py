@@ -7,6 +7,7 @@ thread, which brings the server to what the guard says, one wish at a time, and 
 from __future__ import annotations
 
 import contextvars
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -40,6 +41,7 @@ HELD_POLL_S = 1.0
 POLL_S = 2.0
 CALL_S = 5.0
 END_S = 8.0
+Log = logging.Logger | logging.LoggerAdapter[Any]
 _HELD = (Zone.PAUSE, Zone.STOP)
 _CANCELLED = (StateType.CANCELLING, StateType.CANCELLED)
 
@@ -104,11 +106,19 @@ def guarding(
 class Herald:
     """`on_end` is called when a person suspends or cancels the run. Nothing here ever raises to the guard."""
 
-    def __init__(self, run_id: UUID, card: Card, on_end: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        run_id: UUID,
+        card: Card,
+        on_end: Callable[[], None],
+        *,
+        log: Log | None = None,
+        emit: Callable[..., object] = emit_event,
+    ) -> None:
         self._run_id, self._card, self._on_end = run_id, card, on_end
         self._changes: SimpleQueue[Change] = SimpleQueue()
         self._woken, self._stopped = threading.Event(), threading.Event()
-        self._log = get_run_logger()
+        self._log, self._emit = log or get_run_logger(), emit
         self._shown = False
         self._complained = False
         self.ended_by: State[Any] | None = None
@@ -155,7 +165,7 @@ class Herald:
                 change = self._changes.get_nowait()
                 self._log.warning(sentence(change.card, change.decision))
                 try:
-                    emit_event(**event_of(change, self._run_id))
+                    self._emit(**event_of(change, self._run_id))
                 except Exception as error:  # noqa: BLE001 - whatever the event client says, the guard goes on
                     self._complain(error)
 

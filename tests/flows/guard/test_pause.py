@@ -83,7 +83,8 @@ def test_a_blind_card_waits_resume_by_hand_holds_for_its_time_and_is_judged_agai
     between = [s["message"] or "" for s in seen.states() if s["type"] == "RUNNING"]
     assert any("resumed by hand" in said and "judged again" in said for said in between)
     plant.turn(sensor="ok", forced_temp_c=HOT_C)
-    seen.until(lambda _: "temperature" in set(table(station.data, "gpu_metrics").get("cause", ())), "the heat in the table")
+    causes = lambda: set(table(station.data, "gpu_metrics").get("cause", ()))  # noqa: E731
+    seen.until(lambda _: "temperature" in causes(), "the heat in the table")
     assert seen.state()["name"] == COOLING
     plant.turn(forced_temp_c=COOL_C)
     ended = seen.running.wait()
