@@ -1,4 +1,4 @@
-"""The decode loop against `generate` of transformers, token for token, and against itself in other company."""
+"""Encoder and slots against `generate` of transformers, token for token, and against itself in other company."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from channelscribe.asr.greedy import Decoder
+from channelscribe.asr.encoder import Encoder
 from channelscribe.asr.loading import LoadedWhisper
 from channelscribe.asr.plausible import Attempt, draws
+from channelscribe.asr.rules import draw
+from channelscribe.asr.slots import Slots, Start
 from channelscribe.core.window import RATE_HZ
 from tests.channelscribe.asr.models import SHIPPED, Tiny, loaded, noises
 from tests.emulators.speech import SpeechBank, from_clips
@@ -32,7 +34,7 @@ def speech() -> Sounds:
 
 
 def generated(whisper: LoadedWhisper, sounds: Sounds, most: int, language: str | None) -> list[list[int]]:
-    features = Decoder(whisper).features(sounds)
+    features = Encoder(whisper).features(sounds)
     asked: dict[str, Any] = {"language": language, "task": "transcribe"} if language else {}
     answer = whisper.model.generate(
         features, return_timestamps=True, max_new_tokens=most, num_beams=1, do_sample=False,
@@ -43,14 +45,26 @@ def generated(whisper: LoadedWhisper, sounds: Sounds, most: int, language: str |
     return [row[: row.index(end)] if end in row else row for row in rows]
 
 
+def attempts(
+    whisper: LoadedWhisper, sounds: Sounds, language: str, temperature: float = 0.0, draws: Any = None, **more: Any
+) -> list[Attempt]:
+    """Each window's attempt, in the order of the sounds; as many slots as windows."""
+    encoder, slots = Encoder(whisper), Slots(whisper, len(sounds), **more)
+    encoded = encoder.encode(encoder.features(sounds))
+    prompt, chances = whisper.vocabulary.prompt(language), draws or [None] * len(sounds)
+    slots.admit([Start(place, encoded[place], prompt, temperature, chances[place]) for place in range(len(sounds))])
+    found: dict[int, Attempt] = {}
+    while slots.live:
+        found |= dict(slots.advance())
+    return [found[place] for place in range(len(sounds))]
+
+
 def decoded(whisper: LoadedWhisper, sounds: Sounds, most: int, language: str = "en") -> list[Attempt]:
-    decoder = Decoder(whisper, most_tokens=most, cut_loops=False)
-    encoded = decoder.encode(decoder.features(sounds))
-    return decoder.decode(encoded, [whisper.vocabulary.prompt(language)] * len(sounds), 0.0)
+    return attempts(whisper, sounds, language, most_tokens=most, cut_loops=False)
 
 
-def tokens(attempts: list[Attempt]) -> list[list[int]]:
-    return [list(attempt.tokens) for attempt in attempts]
+def tokens(found: list[Attempt]) -> list[list[int]]:
+    return [list(attempt.tokens) for attempt in found]
 
 
 def test_the_shipped_model_writes_what_generate_writes(shipped: LoadedWhisper, speech: Sounds) -> None:
@@ -73,19 +87,18 @@ def test_random_models_write_what_generate_writes(tmp_path: Path, seed: int, lan
 
 def test_the_language_is_the_one_that_detect_language_finds(tmp_path: Path) -> None:
     whisper = loaded(Tiny(seconds=5, languages=("en", "de")).save(tmp_path))
-    decoder = Decoder(whisper)
-    features = decoder.features(noises(8, 5.0))
+    encoder = Encoder(whisper)
+    features = encoder.features(noises(8, 5.0))
     wanted = whisper.model.detect_language(features).tolist()
     names = {token: code for code, token in whisper.vocabulary.languages.items()}
-    odds = decoder.languages(decoder.encode(features))
-    assert [max(row, key=row.__getitem__) for row in odds] == [names[token] for token in wanted]
-    assert all(sum(row.values()) == pytest.approx(1.0) for row in odds)
+    odds = encoder.odds(encoder.encode(features))
+    assert [encoder.languages[at] for at in odds.argmax(-1).tolist()] == [names[token] for token in wanted]
+    assert odds.sum(-1).tolist() == pytest.approx([1.0] * 8)
 
 
 def test_no_speech_probability_and_mean_are_those_of_the_definition(shipped: LoadedWhisper, speech: Sounds) -> None:
-    decoder, prompt = Decoder(shipped, cut_loops=False), shipped.vocabulary.prompt("en")
-    features = decoder.features(speech[:2])
-    attempt = decoder.decode(decoder.encode(features), [prompt] * 2, 0.0)[0]
+    prompt, features = shipped.vocabulary.prompt("en"), Encoder(shipped).features(speech[:2])
+    attempt = attempts(shipped, speech[:2], "en", cut_loops=False)[0]
     ids = torch.tensor([[*prompt, *attempt.tokens, shipped.vocabulary.end]])
     with torch.no_grad():
         logits = shipped.model(input_features=features[:1], decoder_input_ids=ids).logits[0].float()
@@ -98,13 +111,12 @@ def test_no_speech_probability_and_mean_are_those_of_the_definition(shipped: Loa
 @pytest.mark.parametrize("temperature", [0.0, 0.6, 1.0])
 def test_a_text_does_not_depend_on_its_neighbours(tmp_path: Path, temperature: float) -> None:
     whisper = loaded(Tiny(seconds=5, seed=3).save(tmp_path))
-    decoder, sounds = Decoder(whisper, most_tokens=50), noises(9, 5.0, 9)
-    prompt = whisper.vocabulary.prompt("en")
+    sounds = noises(9, 5.0, 9)
 
     def run(places: list[int]) -> dict[int, tuple[int, ...]]:
-        encoded = decoder.encode(decoder.features([sounds[place] for place in places]))
-        chances = torch.tensor([draws("sha", place, temperature, 50) for place in places])
-        made = decoder.decode(encoded, [prompt] * len(places), temperature, chances)
+        chances = [draws("sha", place, temperature, 50) for place in places]
+        some = [sounds[place] for place in places]
+        made = attempts(whisper, some, "en", temperature, chances, most_tokens=50)
         return {place: attempt.tokens for place, attempt in zip(places, made, strict=True)}
 
     together = run(list(range(9)))
@@ -118,11 +130,9 @@ def test_a_text_does_not_depend_on_its_neighbours(tmp_path: Path, temperature: f
 
 
 def test_sampling_follows_the_odds() -> None:
-    from channelscribe.asr.greedy import _choose
-
     scores = torch.tensor([[0.1, 0.6, 0.3, 0.0]]).log().expand(20_000, 4)
     chance = torch.tensor(draws("sha", 1, 1.0, 20_000))
-    chosen, logprobs = _choose(scores, 1.0, chance)
+    chosen, logprobs = draw(scores, torch.ones(len(chance)), chance)
     shares = torch.bincount(chosen, minlength=4) / len(chosen)
     assert torch.allclose(shares, torch.tensor([0.1, 0.6, 0.3, 0.0]), atol=0.02)
     assert shares[3] == 0
