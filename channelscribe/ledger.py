@@ -1,9 +1,12 @@
-"""Ledger: which videos of a listing still need work, from Parquet alone. What is done is what the store says."""
+"""Ledger: which videos of a listing still need work, from Parquet alone. What is done is what the store says.
+
+Every run plans by it; the same rules say which failures `failed` leaves alone and what letting go of one means.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,11 +18,7 @@ from channelscribe.odin.publish import document_key
 from channelscribe.store.archive import Archive
 
 QUARANTINE_AFTER = 2
-_NEVER_BY_ITSELF = {
-    FailureClass.PERMANENT,
-    FailureClass.NEEDS_ACCESS,
-    FailureClass.GEO,
-}
+NEVER_BY_ITSELF = frozenset({FailureClass.PERMANENT, FailureClass.NEEDS_ACCESS, FailureClass.GEO})
 
 
 @dataclass(frozen=True)
@@ -55,17 +54,18 @@ def plan(
     A failure that this same run recorded never parks: pressing Retry asks for exactly those videos again.
     """
     finished = _finished(archive, profile, project_id)
-    history = _history(archive.outcomes())
+    history = histories(archive.outcomes())
     todo, done, parked, afresh = [], [], [], set()
     for video in videos:
         past = history.get(video.video_id, [])
         if video.video_id in finished:
             done.append(video)
-        elif not retry_parked and (reason := _parks(past, run_id, now)):
+        elif not retry_parked and (reason := parks(past, run_id, now)):
             parked.append(Parked(video, reason))
         else:
             todo.append(video)
-            if past and past[-1].failure_class == FailureClass.POISONED:
+            tries = attempts(past)
+            if tries and tries[-1].failure_class == FailureClass.POISONED:
                 afresh.add(video.video_id)
     return Plan(tuple(todo), tuple(done), tuple(parked), frozenset(afresh))
 
@@ -86,7 +86,32 @@ def _finished(archive: Archive, profile: TranscriptionProfile, project_id: str |
     return finished
 
 
-def _history(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
+def release(archive: Archive, failures: Iterable[Outcome], run_id: str, now: datetime) -> int:
+    """Lets videos out of quarantine for good: what was counted before is forgotten. Returns how many.
+
+    Recorded in `outcomes/` under the step that had failed, so that everybody can see when it was and in which run.
+    """
+    released = 0
+    for failure in failures:
+        archive.put_outcome(
+            Outcome(
+                run_id,
+                failure.video_id,
+                failure.title,
+                failure.stage,
+                OutcomeState.RELEASED,
+                attempt=0,
+                reason="Let out of quarantine.",
+                at=now,
+            )
+        )
+        released += 1
+    archive.flush()
+    return released
+
+
+def histories(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
+    """The attempts and releases of every video, in the order in which they happened."""
     history: dict[str, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         if outcome.stage is not Stage.DISCOVER and outcome.at is not None:
@@ -96,14 +121,27 @@ def _history(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
     return history
 
 
-def _parks(past: list[Outcome], run_id: str, now: datetime) -> Outcome | None:
+def attempts(past: Sequence[Outcome]) -> list[Outcome]:
+    """What was tried, without the releases in between."""
+    return [o for o in past if o.state is not OutcomeState.RELEASED]
+
+
+def counted(past: Sequence[Outcome]) -> list[Outcome]:
+    """The attempts since the last release."""
+    released = [i for i, o in enumerate(past) if o.state is OutcomeState.RELEASED]
+    return list(past[released[-1] + 1 :] if released else past)
+
+
+def parks(past: Sequence[Outcome], run_id: str, now: datetime) -> Outcome | None:
+    """The outcome for which a run leaves the video alone, if there is one."""
+    past = counted(past)
     last = past[-1] if past else None
     if last is None or last.state is not OutcomeState.FAILED or last.run_id == run_id:
         return None
     if last.failure_class == FailureClass.POISONED:
         poisoned = sum(o.failure_class == FailureClass.POISONED for o in past)
         return last if poisoned >= QUARANTINE_AFTER else None
-    if last.failure_class in _NEVER_BY_ITSELF:
+    if last.failure_class in NEVER_BY_ITSELF:
         return last
     waiting = last.failure_class == FailureClass.NOT_READY and last.retry_after is not None and last.retry_after > now
     return last if waiting else None

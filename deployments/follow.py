@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 2.0
 _LINE_EVERY_S = 15.0
 _CLOCK_SKEW = timedelta(seconds=5)
+_FINISHED = (OutcomeState.DONE, OutcomeState.SKIPPED)
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Counts:
 
 def count(outcomes: list[Outcome], listed: int, last_stage: Stage) -> Counts:
     """`last_stage` is the step after which a video is done: upload, or transcribe where nothing is uploaded."""
-    finished = {o.video_id for o in outcomes if o.stage is last_stage and o.state is not OutcomeState.FAILED}
+    finished = {o.video_id for o in outcomes if o.stage is last_stage and o.state in _FINISHED}
     failed = {o.video_id for o in outcomes if o.state is OutcomeState.FAILED and o.video_id} - finished
     heard = {o.video_id: o.audio_s for o in outcomes if o.stage is Stage.TRANSCRIBE and o.state is OutcomeState.DONE}
     return Counts(listed, len(finished), len(failed), sum(heard.values()))

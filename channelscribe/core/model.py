@@ -39,9 +39,12 @@ class Stage(StrEnum):
 
 
 class OutcomeState(StrEnum):
+    """How an attempt ended. `RELEASED` is no attempt: a person let a video out of quarantine and counting restarts."""
+
     DONE = "done"
     SKIPPED = "skipped"
     FAILED = "failed"
+    RELEASED = "released"
 
 
 @dataclass(frozen=True, slots=True)

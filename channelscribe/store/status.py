@@ -79,7 +79,7 @@ def totals(archive: Archive) -> Totals:
 _ATTEMPTS = """
     SELECT *, row_number() OVER (PARTITION BY video_id ORDER BY "at" DESC, attempt DESC) AS place,
            count(*) OVER (PARTITION BY video_id, stage) AS attempts
-    FROM outcomes WHERE state <> 'skipped' AND stage <> 'discover' AND video_id <> ''
+    FROM outcomes WHERE state NOT IN ('skipped', 'released') AND stage <> 'discover' AND video_id <> ''
 """
 _HEARD = """
     SELECT video_id, arg_max(language, stamp) AS language, arg_max(word_count, stamp) AS words,
