@@ -181,7 +181,7 @@ def _report(
     rows += [("documents verified in ODIN", f"{marked.verified}")]
     rows += figure_rows(card, run.audio_s)
     show(session.results, "A run on a card that got too hot", rows, run.not_done)
-    if not shown:
+    if not shown and not marked.missing:
         session.say("the card was never paused visibly; this machine may be too slow to heat the simulated card")
     session.say(f"picture of the card: {picture}")
     session.say(f"run in the Prefect UI: {url} (tab Artifacts: gpu, run-summary)")

@@ -96,6 +96,12 @@ def show_task_runs(driver: Any) -> None:
     time.sleep(_SETTLE_S)
 
 
+def show_details(driver: Any) -> None:
+    """The tab that holds the state's message."""
+    driver.find_element(By.XPATH, "//*[@role='tab' and normalize-space()='Details']").click()
+    time.sleep(_SETTLE_S)
+
+
 def take(ui: str, run_id: str, folder: Path) -> None:
     run = ask(ui, f"/flow_runs/{run_id}")
     shots: Sequence[Shot] = (
@@ -143,7 +149,8 @@ def take_guard(ui: str, run_id: str, folder: Path, plant: Path) -> None:
     with browser() as driver:
         with kept_hot(plant):
             wait_for_state(ui, run_id, ["Cooling down"])
-            shoot(driver, ui, Shot("cooling-down", f"/v2/runs/flow-run/{run_id}", "at your ceiling", 940), folder)
+            page = f"/v2/runs/flow-run/{run_id}"
+            shoot(driver, ui, Shot("cooling-down", page, "Cooling down", 1060, show_details), folder)
         wait_for_state(ui, run_id, ["Completed", "Failed"])
         page = f"/v2/artifacts/artifact/{artifact(ui, run_id, 'gpu')}"
         shoot(driver, ui, Shot("gpu-artifact", page, "at work", 1180), folder)

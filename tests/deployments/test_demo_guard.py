@@ -1,0 +1,54 @@
+"""`make demo-guard` as a visitor meets it: a run heats a simulated card, pauses visibly, cools and finishes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from channelscribe.core.gpu import Zone
+from channelscribe.store.archive import Archive
+from channelscribe.store.root import DataRoot
+from tests.deployments.conftest import clean_environment
+
+pytestmark = [pytest.mark.prefect, pytest.mark.slow]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the stand-ins serve POSIX tests")
+def test_the_card_gets_too_hot_and_nothing_is_lost(tmp_path: Path) -> None:
+    data = tmp_path / "demo"
+    done = subprocess.run(
+        [sys.executable, "-m", "deployments.cli", "demo", "--guard", "--json", "--data", str(data)],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).resolve().parents[2],
+        env=clean_environment(),
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    said = json.loads(done.stdout)
+    assert said["cooling_down_shown"]
+    assert "run:  Cooling down." in done.stderr
+    assert "at your ceiling of 75 °C" in done.stderr
+    assert (said["done"], said["failed"], said["verified"], said["missing"]) == (6, 0, 6, [])
+    with Archive(DataRoot.open(data)) as archive:
+        (run,) = archive.runs()
+        readings = archive.readings(run.run_id)
+    assert run.state == "Completed"
+    assert run.pauses
+    assert run.paused_s
+    assert run.energy_j
+    assert run.gpu_busy_share
+    assert run.guard is not None
+    assert run.guard["temp_c"] == 75
+    assert run.audio_s_per_joule == pytest.approx(run.audio_s / run.energy_j)
+    assert run.peak_temp_c == max(r.sample.temp_c or 0 for r in readings)
+    assert {Zone.RUN, Zone.PAUSE} <= {r.decision.zone for r in readings}
+    assert {"decode", "encode"} & {r.load.stage for r in readings}
+    picture = ET.fromstring((data / "gpu.svg").read_text(encoding="utf-8"))
+    assert "temperature" in " ".join(picture.itertext())
