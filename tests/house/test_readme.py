@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from channelscribe.core.settings import Settings
+from channelscribe.core.guard import GuardPolicy
+from channelscribe.core.settings import GuardSettings, Settings
 from deployments.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,6 +76,8 @@ def test_the_example_environment_names_real_settings() -> None:
         if field.validation_alias is not None
         for choice in getattr(field.validation_alias, "choices", [])
     }
+    prefix = str(GuardSettings.model_config["env_prefix"])
+    aliases |= {prefix + field.upper() for field in GuardPolicy.model_fields}
     assert len(named) > 8
     assert named - NOT_SETTINGS <= aliases
     assert {"API_KEY", "API_SECRET"} <= aliases
