@@ -26,6 +26,7 @@ def measure(job: Job) -> Result:
     import torch
 
     from benchmarks.clocked import words_of
+    from benchmarks.gpu.watch import watched
     from benchmarks.peers import open_contender
 
     torch.set_num_threads(job.threads)
@@ -33,16 +34,17 @@ def measure(job: Job) -> Result:
     contender = open_contender(job, work.takes)
     try:
         contender.warm()
-        cpu_s, began = cpu_seconds(), time.perf_counter()
-        texts = contender.run()
-        if job.device.startswith("cuda"):
-            torch.cuda.synchronize()
-        wall_s, cpu_s = time.perf_counter() - began, cpu_seconds() - cpu_s
-        stages = contender.stages()
+        with watched(job.device) as seen:
+            cpu_s, began = cpu_seconds(), time.perf_counter()
+            texts = contender.run()
+            if job.device.startswith("cuda"):
+                torch.cuda.synchronize()
+            wall_s, cpu_s = time.perf_counter() - began, cpu_seconds() - cpu_s
+        stages = {**contender.stages(), **seen()}
     finally:
         contender.close()
     wanted = [take.text(words) for take in work.takes]
-    ok = same_words([" ".join(texts)], [" ".join(wanted)]) if job.joined else same_words(texts, wanted)
+    ok = same_words([" ".join(texts)], [" ".join(wanted)]) if job.variant == "joined" else same_words(texts, wanted)
     name = torch.cuda.get_device_name(job.device) if job.device.startswith("cuda") else ""
     return Result(wall_s, cpu_s, peak_mib(), work.windows, ok, name, stages)
 

@@ -5,9 +5,10 @@ Cutting is all that differs from production; without it the peers would not have
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,21 +49,25 @@ class Cut:
             close()
 
 
-def listener(sounds: dict[str, list[NDArray[np.int16]]]) -> Callable[..., Cut]:
+def listener(sounds: Mapping[str, Callable[[], Sounds]]) -> Callable[..., Cut]:
     """Files are decoded; names in `sounds` are sound already."""
 
     def listen(path: Path, *, cancelled: Callable[[], bool] | None = None, **_: Any) -> Cut:
-        return Cut(iter(sounds[path.stem]) if path.stem in sounds else decode(path, 30.0, cancelled=cancelled))
+        return Cut(sounds[path.stem]() if path.stem in sounds else decode(path, 30.0, cancelled=cancelled))
 
     return listen
 
 
 class Ours:
-    """`run` gives the texts of the takes; `stages` what the engine says of itself since it was opened."""
+    """`run` gives the texts of the takes; `stages` what the engine says of itself since it was opened.
 
-    def __init__(self, job: Job, takes: tuple[Take, ...]) -> None:
+    Not `held`: the sound of a take is made when it is heard, for sets that would not fit in memory.
+    """
+
+    def __init__(self, job: Job, takes: tuple[Take, ...], *, held: bool = True) -> None:
         self._job, self._takes = job, takes
-        held = {} if job.media else {take.name: list(take.windows()) for take in takes}
+        every = () if job.media else (*takes, job.warm())
+        sounds = {take.name: partial(iter, list(take.windows())) if held else take.windows for take in every}
         self._profile = TranscriptionProfile(
             model=job.folder,
             language="en",
@@ -72,14 +77,14 @@ class Ours:
             # Windows of so many files fill the batch even if each file has only one.
             videos_in_flight=min(64, max(8, 2 * job.batch)),
         )
-        self._engine = WhisperEngine(self._profile, listener(held))
+        self._engine = WhisperEngine(self._profile, listener(sounds))
 
     def warm(self) -> None:
-        self.run(self._takes[:1])
+        self.run((self._job.warm(),))
 
     def run(self, takes: tuple[Take, ...] | None = None) -> list[str]:
         with ThreadPoolExecutor(self._profile.videos_in_flight) as callers:
-            return list(callers.map(self._one, self._takes if takes is None else takes))
+            return list(callers.map(self.one, self._takes if takes is None else takes))
 
     def stages(self) -> dict[str, Any]:
         return {**asdict(self._engine.stats()), "videos_in_flight": self._profile.videos_in_flight}
@@ -87,7 +92,7 @@ class Ours:
     def close(self) -> None:
         self._engine.close()
 
-    def _one(self, take: Take) -> str:
+    def one(self, take: Take) -> str:
         path = Path(self._job.media or ".", f"{take.name}.m4a")
         made = self._engine.transcribe(path, video_id=take.name, media_sha256=take.name)
         return str(made.text)

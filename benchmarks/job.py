@@ -7,14 +7,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.workloads import Workload, equal, many, variable
+from benchmarks.workloads import Take, Workload, equal, many, variable, warming
 
 ENGINES = ("channelscribe", "hf-pipeline", "hf-generate", "faster-whisper")
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One engine, one workload, one repeat. `folder` holds the checkpoint, `media` the files (empty: sound in)."""
+    """One engine, one workload, one repeat. `folder` holds the checkpoint, `media` the files (empty: sound in).
+
+    `variant` is "joined" (faster-whisper: all files laid end to end) or "static" (generate: static cache, compiled).
+    """
 
     engine: str
     workload: str
@@ -27,10 +30,14 @@ class Job:
     batch: int = 16
     threads: int = 1
     media: str = ""
-    joined: bool = False
+    variant: str = ""
 
     def work(self) -> Workload:
         return workload_of(self.workload, self.audio_s, self.scale)
+
+    def warm(self) -> Take:
+        """On a card as many windows as fill its batch, so that every graph is there before the clock starts."""
+        return warming(self.batch if self.device.startswith("cuda") else 2)
 
     @property
     def folder_path(self) -> Path:

@@ -57,10 +57,11 @@ class _Peer:
 
     def __init__(self, job: Job, takes: tuple[Take, ...]) -> None:
         self._job, self._takes = job, takes
-        self._held = {} if job.media else {take.name: _floats(take.pcm()) for take in takes}
+        self._held = {} if job.media else {take.name: _floats(take.pcm()) for take in (*takes, job.warm())}
 
     def warm(self) -> None:
-        self._texts(self._takes[:1])
+        with torch.inference_mode():
+            self._texts((self._job.warm(),))
 
     def run(self) -> list[str]:
         with torch.inference_mode():
@@ -136,7 +137,8 @@ class HfGenerate(_Hf):
 
     def _generate(self, pieces: list[Floats]) -> list[str]:
         heard = self._extractor(pieces, sampling_rate=RATE_HZ, return_tensors="pt").input_features
-        tokens = self._model.generate(heard.to(self._job.device, self._dtype), **_GENERATE)
+        cache = {"cache_implementation": "static"} if self._job.variant == "static" else {}
+        tokens = self._model.generate(heard.to(self._job.device, self._dtype), **_GENERATE, **cache)
         texts: list[str] = self._tokenizer.batch_decode(tokens, skip_special_tokens=True)
         return texts
 
@@ -154,7 +156,7 @@ class FasterWhisper(_Peer):
         self._pipeline = BatchedInferencePipeline(model)
 
     def _texts(self, takes: tuple[Take, ...]) -> list[str]:
-        if not self._job.joined:
+        if self._job.variant != "joined":
             return [" ".join(self._segments(pieces) for pieces in [_cut(self._sound(take))]) for take in takes]
         return [self._segments([piece for take in takes for piece in _cut(self._sound(take))])]
 

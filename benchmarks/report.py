@@ -107,7 +107,13 @@ def cells(measured: Measured, among: Sequence[Measured]) -> tuple[str, ...]:
     cpu = sorted(result.cpu_s for result in measured.results)
     full = found.stages.get("mean_occupancy")
     return (
-        *(job.model, job.workload, job.engine + (" (joined)" if job.joined else ""), job.dtype, str(job.batch)),
+        *(
+            job.model,
+            job.workload,
+            job.engine + (f" ({job.variant})" if job.variant else ""),
+            job.dtype,
+            str(job.batch),
+        ),
         *(str(row.windows), f"{row.wall_s:.1f}", f"{row.cpu_s:.1f}", f"{cpu[0]:.1f}-{cpu[-1]:.1f}"),
         *(f"{row.rtfx:.1f}", f"{row.audio_s / row.cpu_s:.1f}", f"{row.peak_mib:.0f}"),
         ratio(measured, ours_of(measured, among)),

@@ -59,7 +59,7 @@ def jobs_of(asked: argparse.Namespace) -> list[Job]:
             for engine in _split(asked.engines):
                 made += [replace(job, engine=engine, dtype=dtype) for dtype in _dtypes(engine, asked.dtypes)]
                 if asked.joined and engine == "faster-whisper" and workload == "variable":
-                    made.append(replace(job, engine=engine, joined=True))
+                    made.append(replace(job, engine=engine, variant="joined"))
     return made
 
 
@@ -69,18 +69,19 @@ def _dtypes(engine: str, asked: str) -> list[str]:
     return ["float32", "int8"] if engine == "faster-whisper" else ["float32"]
 
 
-def prepared(job: Job, folder: Path) -> Job:
+def prepared(job: Job, folder: Path, *, device: str = "cpu", dtype: str = "float32") -> Job:
     """With its checkpoint (converted, where the engine needs that) and its files."""
     from tests.emulators.encoding import encode_m4a
 
-    model = checkpoint(job.model, folder)
+    model = checkpoint(job.model, folder, device=device, dtype=dtype)
     if job.engine == "faster-whisper":
         from benchmarks.peers import converted
 
         converted(model)
     media = folder / f"media-{job.audio_s:g}" if job.workload == "files" else None
     if media is not None:
-        encoded(job.work(), media, encode_m4a)
+        work = job.work()
+        encoded(replace(work, takes=(*work.takes, job.warm())), media, encode_m4a)
     return replace(job, folder=str(model), media=str(media or ""))
 
 

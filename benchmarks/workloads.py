@@ -70,9 +70,15 @@ class Workload:
         return sum(sum(take.tokens) for take in self.takes)
 
 
-def equal(windows: int, tokens: int = 120) -> Workload:
-    """One file: every engine can fill its batches, and every window costs the same."""
-    return Workload("equal", (Take("equal", 1, (tokens,) * windows),))
+def equal(windows: int, tokens: int = 120, each: int = 16) -> Workload:
+    """Files of `each` windows: every engine can fill batches of so many, and every window costs the same."""
+    sizes = [each] * (windows // each) + ([windows % each] if windows % each else [])
+    return Workload("equal", tuple(Take(f"equal-{at}", at, (tokens,) * size) for at, size in enumerate(sizes)))
+
+
+def warming(windows: int) -> Take:
+    """What an engine does before the clock starts: first calls, graphs, caches."""
+    return Take(f"warm-{windows}", 5, (20,) + (100,) * (windows - 1))
 
 
 def variable(audio_s: float, *, scale: float = 1.0, seed: int = 11, name: str = "variable") -> Workload:

@@ -1,1 +1,1 @@
-"""Benchmarks that need a card; each refuses in one sentence where there is none."""
+"""Measurements that need a card; `python -m benchmarks.gpu` runs them all and refuses without one."""
