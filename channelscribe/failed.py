@@ -68,7 +68,8 @@ class FailedVideo:
 
     @property
     def failure_class(self) -> FailureClass:
-        return FailureClass(self.outcome.failure_class)
+        known = self.outcome.failure_class in set(FailureClass)
+        return FailureClass(self.outcome.failure_class) if known else FailureClass.BUG
 
     @property
     def quarantined(self) -> bool:
@@ -140,7 +141,7 @@ def _failed(archive: Archive, now: datetime) -> Iterable[FailedVideo]:
     for status in video_status(archive, failed_only=True):
         own = past.get(status.video_id, [])
         last = next((o for o in reversed(own) if o.state is OutcomeState.FAILED), None)
-        if last is None or last.failure_class not in set(FailureClass):
+        if last is None:
             continue
         tries = [o for o in counted(own) if o.state is OutcomeState.FAILED and o.stage is last.stage]
         video = known.get(status.video_id) or Video(status.video_id, status.title or status.video_id)

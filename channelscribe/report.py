@@ -11,6 +11,8 @@ from enum import StrEnum
 from channelscribe.core.model import Outcome, OutcomeState, Stage, Video
 from channelscribe.ledger import Plan
 
+BY_ANOTHER_RUN = "Another run finished it meanwhile."
+
 
 class Fate(StrEnum):
     """How a run left a video; every video of the listing has exactly one."""
@@ -85,14 +87,18 @@ def draw_up(
     words: int,
     documents: int,
     finished: frozenset[str],
+    meanwhile: frozenset[str] = frozenset(),
     stopped_by: str = "",
 ) -> RunReport:
     """The report of a run from its plan and its `outcomes/`. `finished` are the ids whose whole chain stands.
 
+    `meanwhile` are those for which another run did something while this one was at work; where this one then found
+    nothing left to do, the work counts as the other's.
     `documents` counts those of this run whose upload was proven (indexed, with chunks).
     """
     last = _last_outcomes(outcomes)
-    lines = [_line(video, last.get(video.video_id, []), finished) for video in plan.todo]
+    lines = [_line(video, last.get(video.video_id, []), finished, meanwhile) for video in plan.todo]
+    others = sum(line.reason == BY_ANOTHER_RUN for line in lines)
     lines += [_done_line(video, last.get(video.video_id, [])) for video in plan.done]
     lines += [_parked_line(p.video, p.outcome) for p in plan.parked]
     flat = [o for past in last.values() for o in past if o.state is not OutcomeState.FAILED]
@@ -102,7 +108,7 @@ def draw_up(
         source=source,
         channel_title=channel_title,
         lines=tuple(lines),
-        notes=tuple(notes),
+        notes=(*notes, *([f"{others} videos were finished by another run meanwhile."] if others else [])),
         wall_s=wall_s,
         audio_s=sum(o.audio_s for o in fresh if o.stage is Stage.TRANSCRIBE),
         words=words,
@@ -118,8 +124,10 @@ def _last_outcomes(outcomes: Iterable[Outcome]) -> Mapping[str, list[Outcome]]:
     return by_video
 
 
-def _line(video: Video, past: list[Outcome], finished: frozenset[str]) -> Line:
+def _line(video: Video, past: list[Outcome], finished: frozenset[str], meanwhile: frozenset[str]) -> Line:
     if video.video_id in finished:
+        if video.video_id in meanwhile and not any(o.state is OutcomeState.DONE for o in past):
+            return Line(video, Fate.ALREADY_DONE, reason=BY_ANOTHER_RUN)
         return Line(video, Fate.DONE)
     if not past or past[-1].state is not OutcomeState.FAILED:
         return Line(video, Fate.NOT_STARTED, reason="The run ended before this video was finished.")

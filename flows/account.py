@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from prefect import get_run_logger
 from pydantic import BaseModel
 
 from channelscribe.core.errors import ChannelscribeError
-from channelscribe.core.model import OutcomeState, Run
+from channelscribe.core.model import Outcome, OutcomeState, Run
 from channelscribe.core.redact import redact
 from channelscribe.gpu_figures import gpu_line
 from channelscribe.ledger import Plan, plan
@@ -119,7 +119,8 @@ class Account:
             run_id=s.run_id,
             now=s.clock.now(),
         )
-        outcomes = s.archive.outcomes(s.run_id)
+        everything = s.archive.outcomes()
+        outcomes = [o for o in everything if o.run_id == s.run_id]
         finished = frozenset(v.video_id for v in again.done)
         before = {v.video_id for v in work.done} & {o.video_id for o in outcomes if o.state is OutcomeState.DONE}
         return draw_up(
@@ -133,8 +134,15 @@ class Account:
             words=int(s.archive.query(_WORDS, (s.run_id,))["words"].iloc[0]),
             documents=self._documents(finished | before),
             finished=finished,
+            meanwhile=self._of_others(everything),
             stopped_by=stopped_by,
         )
+
+    def _of_others(self, outcomes: Sequence[Outcome]) -> frozenset[str]:
+        """Videos for which another run did something since this one began."""
+        since = self.run.started_at
+        others = (o for o in outcomes if o.run_id != self.run.run_id and o.state is OutcomeState.DONE)
+        return frozenset(o.video_id for o in others if o.at is not None and o.at >= since)
 
     def _documents(self, finished: frozenset[str]) -> int:
         """Documents verified for these videos, which this run finished, now or before a Retry."""

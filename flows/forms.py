@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from channelscribe.core.errors import UsageError
+from channelscribe.core.errors import FailureClass, UsageError
+from channelscribe.core.model import Stage
+from channelscribe.failed import Which, Wish
 from channelscribe.youtube.listing import Selection
+from channelscribe.youtube.source import SourceKind, parse_source
 
 _DATE = r"^$|^\d{4}-\d{2}-\d{2}$"
+_DAYS = re.compile(r"(\d{1,5}) ?(?:d|days?)?", re.ASCII | re.IGNORECASE)
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 class SelectionForm(BaseModel):
@@ -77,6 +83,119 @@ class GuardForm(BaseModel):
         names = ("temp_c", "power_w", "vram_budget_gib", "max_pause_s")
         given: dict[str, Any] = {name: value for name in names if (value := getattr(self, name))}
         return given if self.guard == "as configured" else given | {"enabled": self.guard == "on"}
+
+
+class FailedForm(BaseModel):
+    """Which failed videos of the archive are tried again. Without any restriction: what a sync would try again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    which: Which = Field(
+        default=Which.SYNC,
+        title="Which failures",
+        description="A sync leaves alone what is private or deleted, needs other access, or is in quarantine.",
+    )
+    release_quarantine: bool = Field(
+        default=False,
+        title="Release from quarantine",
+        description="Also take media that failed twice as broken, and forget for good how often they failed.",
+    )
+    channels: list[str] = Field(
+        default=[],
+        title="Channels",
+        description="Title, id (UC...), or the source of an earlier sync (@handle, playlist); none: all channels.",
+    )
+    since: str = Field(
+        default="",
+        title="Failed since",
+        description="A number of days (7) or a day (2026-01-31, UTC); empty: no limit.",
+    )
+    stage: Literal["any step", "download", "transcribe", "upload"] = Field(
+        default="any step", title="Failed step", description="The step at which the last try failed."
+    )
+    failure_classes: list[FailureClass] = Field(
+        default=[],
+        title="Kinds of failure",
+        description="Only these, also where a sync leaves them alone; none: as chosen at the top.",
+    )
+    videos: list[str] = Field(
+        default=[],
+        title="Videos",
+        description="Only these, by id or link, also several in one field; a sync's reasons do not hold them back.",
+    )
+    most_attempts: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        title="Most attempts so far",
+        description="Leave alone what has failed more often at its step; 0: no limit.",
+    )
+
+    @field_validator("since")
+    @classmethod
+    def _when(cls, text: str) -> str:
+        _since(text)
+        return text
+
+    @field_validator("videos")
+    @classmethod
+    def _ids(cls, texts: list[str]) -> list[str]:
+        return [video_id for text in texts for video_id in _video_ids(text)]
+
+    @field_validator("channels")
+    @classmethod
+    def _named(cls, texts: list[str]) -> list[str]:
+        if not all(text.strip() for text in texts):
+            raise ValueError("A channel is empty; name it, or take the field away to mean all channels.")
+        return [text.strip() for text in texts]
+
+    @property
+    def title(self) -> str:
+        """The form in a few words, for the name of a run."""
+        said = [str(self.which) if not self.failure_classes else ", ".join(self.failure_classes)]
+        said += [self.stage] if self.stage != "any step" else []
+        said += self.channels[:3]
+        said += [f"{len(self.videos)} videos"] if self.videos else []
+        return "; ".join(said)
+
+    def wish(self) -> Wish:
+        days, day = _since(self.since)
+        return Wish(
+            which=self.which,
+            stage=None if self.stage == "any step" else Stage(self.stage),
+            failure_classes=tuple(self.failure_classes),
+            since_days=days,
+            since=day,
+            channels=tuple(self.channels),
+            videos=tuple(self.videos),
+            most_attempts=self.most_attempts,
+            release=self.release_quarantine,
+        )
+
+
+def _since(text: str) -> tuple[int | None, date | None]:
+    """Days back, or a day. Raises ValueError with what to write instead."""
+    plain = text.strip()
+    if not plain:
+        return None, None
+    if match := _DAYS.fullmatch(plain):
+        return int(match[1]), None
+    try:
+        if _DAY.fullmatch(plain):
+            return None, date.fromisoformat(plain)
+    except ValueError:
+        pass
+    raise ValueError(f"Write a number of days (7) or a day (2026-01-31), not {plain[:40]!r}.")
+
+
+def _video_ids(text: str) -> tuple[str, ...]:
+    try:
+        source = parse_source(text)
+    except UsageError as error:
+        raise ValueError(error.reason) from error
+    if source.kind is not SourceKind.VIDEOS:
+        raise ValueError(f"{text[:80]!r} is no video; give ids or links of videos, and channels in their own field.")
+    return source.video_ids
 
 
 def _day(text: str) -> date | None:
