@@ -13,7 +13,7 @@
     │   └── Blocked            bot wall, captcha                                        the lane stops, ask the operator
     ├── EnvironmentFailure     disk full, bad credentials, missing part                 stop the run, mend, start again
     │   └── GpuFailure         lost card, critical error, stop zone                     stop the run, look at the card
-    │       └── CoolingTimeout the card did not cool in the time allowed                stop the run, retry goes on
+    │       └── CoolingTimeout     the card did not cool in the time allowed            stop the run, a retry goes on
     └── Poisoned               media that crashes, hangs or cheats the decoder          quarantine after two attempts
 
 The message of an error is one sentence that tells the user what happened and what to do. `code` is the short name that
