@@ -85,6 +85,46 @@ def sync(
 
 
 @app.command()
+def retry(
+    which: Annotated[
+        str, typer.Option(help="sync: what a sync would try again; access: also what needed other access; all.")
+    ] = "sync",
+    release_quarantine: Annotated[
+        bool, typer.Option("--release-quarantine", help="Also broken media, and forget how often they failed.")
+    ] = False,
+    channel: Annotated[
+        list[str] | None, typer.Option(help="Only this channel: title, id, or the source of a sync; repeatable.")
+    ] = None,
+    since: Annotated[str, typer.Option(help="Only failures of the last days (7) or since a day (YYYY-MM-DD).")] = "",
+    stage: Annotated[str, typer.Option(help="Only what failed at download, transcribe or upload.")] = "",
+    kind: Annotated[
+        list[str] | None, typer.Option("--class", help="Only this kind of failure, as in `status`; repeatable.")
+    ] = None,
+    video: Annotated[list[str] | None, typer.Option(help="Only this video, by id or link; repeatable.")] = None,
+    most_attempts: Annotated[int, typer.Option(min=0, help="Not what failed more often at its step; 0: all.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be tried again.")] = False,
+    data: Data = None,
+    model: Annotated[str, typer.Option(help="Hub name or folder of a Whisper model [CHANNELSCRIBE_MODEL].")] = "",
+    preset: Annotated[str, typer.Option(help="stable, optimized, fast, max or auto [CHANNELSCRIBE_PRESET].")] = "",
+    language: Annotated[str, typer.Option(help="Two-letter code or auto [CHANNELSCRIBE_LANGUAGE].")] = "",
+    words: Annotated[bool, typer.Option("--words", help="Also say when each word is spoken.")] = False,
+    media: Annotated[str, typer.Option(help="File kept in the archive: m4a, mp3 or mp4.")] = "m4a",
+    upload: Annotated[bool, typer.Option("--upload/--no-upload", help="Send transcripts to ODIN.")] = True,
+    tolerate_failures: Annotated[bool, typer.Option(help="Exit 0 even when some videos failed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Try failed videos of the archive again, of all channels and runs."""
+    from deployments.retry import RetryRequest, retry
+    from deployments.session import open_session
+
+    failed = {"release_quarantine": release_quarantine, "since": since, "most_attempts": most_attempts}
+    failed |= {"channels": channel or [], "videos": video or [], "failure_classes": kind or []}
+    failed |= {"stage": stage} if stage else {}
+    request = RetryRequest(which, failed, dry_run, model, preset, language, words, media, upload, tolerate_failures)
+    raise typer.Exit(retry(open_session(data, as_json), request))
+
+
+@app.command()
 def status(
     failed: Annotated[bool, typer.Option("--failed", help="Only videos that failed.")] = False,
     data: Data = None,

@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import ValidationError
 
@@ -43,9 +43,25 @@ from deployments.stack import open_server
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from prefect import Flow
     from prefect.client.schemas.objects import State
 
 SEND_S = 5.0
+_TRANSCRIPTION = ("preset", "model", "language", "words")
+
+
+class How(Protocol):
+    """The options that every command with a run of ours has."""
+
+    @property
+    def media(self) -> str: ...
+    @property
+    def preset(self) -> str: ...
+    @property
+    def upload(self) -> bool: ...
+    @property
+    def tolerate_failures(self) -> bool: ...
+    def transcription(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -65,13 +81,24 @@ class SyncRequest:
     media: str = "m4a"
     words: bool = False
 
+    def transcription(self) -> dict[str, Any]:
+        """Only what was asked for, as fields of the form."""
+        return {name: value for name in _TRANSCRIPTION if (value := getattr(self, name))}
+
 
 def sync(session: Session, request: SyncRequest) -> int:
     """The exit code: 0 all done (or failures tolerated), 1 some failed. Raises what stopped the run."""
     root = preflight(session, request)
+    return work(
+        session, root, f"sync {request.source}", lambda server: run_flow(session, request, server), request.upload
+    )
+
+
+def work(session: Session, root: DataRoot, title: str, run: Callable[[Server], State[Any]], upload: bool) -> int:
+    """Runs a flow of ours with its progress shown, then its figures; the exit code as for `sync`."""
     with Archive(root) as archive, _standard_output_kept_clean(session), open_api(session) as server:
-        with follow(session, archive, upload=request.upload):
-            state = run_flow(session, request, server)
+        with follow(session, archive, upload=upload):
+            state = run(server)
         run_id = _run_id(state)
         _raise_what_stopped_it(state)
         result, run_url = figures(archive, str(run_id)), server.run_url(run_id)
@@ -79,25 +106,34 @@ def sync(session: Session, request: SyncRequest) -> int:
     if session.as_json:
         session.emit({"exit_code": code, **result.as_json(), "data": session.shown_data, "run_url": run_url})
     else:
-        show(session.results, f"sync {request.source}", figure_rows(result), result.not_done)
+        show(session.results, title, figure_rows(result), result.not_done)
         session.say(f"data: {session.shown_data}")
     return code
 
 
 def preflight(session: Session, request: SyncRequest) -> DataRoot:
     """Everything that can be known to be wrong before a server is started."""
+    parse_source(request.source)
+    check_selection(request.since, request.until, request.latest)
+    require_network()
+    return check_settings(session, request)
+
+
+def check_selection(since: str, until: str, latest: int) -> None:
     from flows.forms import SelectionForm
 
-    parse_source(request.source)
-    _day(request.since, "--since")
-    _day(request.until, "--until")
-    SelectionForm(since=request.since, until=request.until, latest=request.latest).selection()
-    require_network()
-    if request.media not in set(AudioFormat):
-        raise UsageError(f"--media {request.media!r} is none of {', '.join(AudioFormat)}", code="bad_media")
-    resolve_model(profile(request))
+    _day(since, "--since")
+    _day(until, "--until")
+    SelectionForm(since=since, until=until, latest=latest).selection()
+
+
+def check_settings(session: Session, how: How) -> DataRoot:
+    """Model, media and credentials; returns the data root, which is writable."""
+    if how.media not in set(AudioFormat):
+        raise UsageError(f"--media {how.media!r} is none of {', '.join(AudioFormat)}", code="bad_media")
+    resolve_model(profile(how))
     root = DataRoot.open(session.data)
-    if request.upload and not _server_may_know_credentials(session):
+    if how.upload and not _server_may_know_credentials(session):
         OdinConfig.from_settings(Settings())
     return root
 
@@ -112,11 +148,11 @@ def _day(text: str, option: str) -> None:
         ) from error
 
 
-def profile(request: SyncRequest) -> TranscriptionProfile:
+def profile(request: How) -> TranscriptionProfile:
     """The profile of environment and options. Raises UsageError for values that cannot be."""
     if request.preset and request.preset not in set(Preset):
         raise UsageError(f"--preset {request.preset!r} is none of {', '.join(Preset)}", code="bad_preset")
-    changes = {name: value for name in ("model", "language", "words") if (value := getattr(request, name))}
+    changes = {name: value for name, value in request.transcription().items() if name != "preset"}
     try:
         settings = Settings()
         if request.preset:
@@ -165,25 +201,38 @@ def send_what_waits() -> None:
 
 def run_flow(session: Session, request: SyncRequest, server: Server) -> State[Any]:
     """Runs the flow in this process and returns its final state, whatever it is."""
+    from flows.forms import SelectionForm
+    from flows.sync_channel import sync_channel
+
+    chosen = SelectionForm(since=request.since, until=request.until, latest=request.latest)
+    return call(
+        session,
+        server,
+        sync_channel,
+        request,
+        source=request.source,
+        selection=chosen,
+        retry_parked=request.retry_parked,
+    )
+
+
+def call(session: Session, server: Server, flow: Flow[..., Any], how: How, **parameters: Any) -> State[Any]:
+    """Calls a flow of ours in this process; `how` fills the parameters that all of them have."""
     from prefect.exceptions import Pause
 
-    from flows.forms import SelectionForm, TranscriptionForm
-    from flows.sync_channel import sync_channel
+    from flows.forms import TranscriptionForm
 
     def announce_run(flow: Any, flow_run: Any, state: Any) -> None:
         session.say(f"run: {server.run_url(flow_run.id)}")
 
-    chosen = {name: value for name in ("preset", "model", "language", "words") if (value := getattr(request, name))}
-    followed = sync_channel.with_options(on_running=[announce_run])
     try:
-        state: State[Any] = followed(
-            source=request.source,
-            selection=SelectionForm(since=request.since, until=request.until, latest=request.latest),
-            transcription=TranscriptionForm.model_validate(chosen),
-            media=AudioFormat(request.media).value,
-            upload=request.upload,
-            tolerate_failures=request.tolerate_failures,
-            retry_parked=request.retry_parked,
+        called: Any = flow.with_options(on_running=[announce_run])
+        state: State[Any] = called(
+            **parameters,
+            transcription=TranscriptionForm.model_validate(how.transcription()),
+            media=AudioFormat(how.media).value,
+            upload=how.upload,
+            tolerate_failures=how.tolerate_failures,
             # Parameters stand on the run's page; an address with a password stays in the environment.
             data=session.data if session.shown_data == session.data else "",
             return_state=True,
