@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 
 from channelscribe.asr.registry import expected_fingerprint
 from channelscribe.core.errors import FailureClass
@@ -19,6 +20,9 @@ from channelscribe.store.archive import Archive
 
 QUARANTINE_AFTER = 2
 NEVER_BY_ITSELF = frozenset({FailureClass.PERMANENT, FailureClass.NEEDS_ACCESS, FailureClass.GEO})
+# What a verification of the archive says of a video that was finished; its steps run again, the first one afresh.
+DAMAGED_MEDIA = frozenset({"archive_media_missing", "archive_media_damaged"})
+DAMAGED = DAMAGED_MEDIA | {"archive_transcript_lost", "archive_document_missing", "archive_document_differs"}
 
 
 @dataclass(frozen=True)
@@ -58,14 +62,15 @@ def plan(
     todo, done, parked, afresh = [], [], [], set()
     for video in videos:
         past = history.get(video.video_id, [])
-        if video.video_id in finished:
+        harm = damage(past)
+        if video.video_id in finished and not harm:
             done.append(video)
         elif not retry_parked and (reason := parks(past, run_id, now)):
             parked.append(Parked(video, reason))
         else:
             todo.append(video)
             tries = attempts(past)
-            if tries and tries[-1].failure_class == FailureClass.POISONED:
+            if harm & DAMAGED_MEDIA or (tries and tries[-1].failure_class == FailureClass.POISONED):
                 afresh.add(video.video_id)
     return Plan(tuple(todo), tuple(done), tuple(parked), frozenset(afresh))
 
@@ -124,6 +129,12 @@ def histories(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
 def attempts(past: Sequence[Outcome]) -> list[Outcome]:
     """What was tried, without the releases in between."""
     return [o for o in past if o.state is not OutcomeState.RELEASED]
+
+
+def damage(past: Sequence[Outcome]) -> set[str]:
+    """What a verification found and nothing has mended since."""
+    standing = takewhile(lambda o: o.state is OutcomeState.FAILED and o.code in DAMAGED, reversed(past))
+    return {outcome.code for outcome in standing}
 
 
 def counted(past: Sequence[Outcome]) -> list[Outcome]:

@@ -21,15 +21,18 @@ from channelscribe.core.curve import COLUMNS, Moment
 from channelscribe.core.errors import ChannelscribeError, Transient
 from channelscribe.core.gpu import Reading
 from channelscribe.core.model import Media, Outcome, Run, Transcript, Upload, Video
+from channelscribe.core.settings import Settings
 from channelscribe.core.text import clean_text
 from channelscribe.store import rows
 from channelscribe.store.buffer import Buffer
+from channelscribe.store.claims import Claims
 from channelscribe.store.metrics import MOST_WAITING, ReadingWriter
 from channelscribe.store.parts import Stamps, TableFolder
 from channelscribe.store.reader import Reader
 from channelscribe.store.readings import readings
 from channelscribe.store.root import DataRoot
 from channelscribe.store.schema import GPU_METRICS, OUTCOMES, TABLES, WHOLE_TRANSCRIPTS, latest
+from channelscribe.store.thin import Thinned, thin
 from channelscribe.store.tidy import tidy
 from channelscribe.store.windows import WindowFiles
 
@@ -53,6 +56,7 @@ class Archive:
         self.root = root
         self._clock: Clock = clock or SystemClock()
         self.windows = WindowFiles(root, self._clock)
+        self.claims = Claims(root, self._clock, claim_s=Settings().claim_s)
         self._stamps = Stamps(self._clock)
         self._folders = {name: TableFolder(root, table, self._stamps) for name, table in TABLES.items()}
         self._reader = Reader(self._folders, self._clock)
@@ -111,6 +115,7 @@ class Archive:
             raise
         finally:
             self._reader.close()
+            self.claims.close()
 
     def __enter__(self) -> Archive:
         return self
@@ -209,6 +214,34 @@ class Archive:
             if isinstance(error.__cause__, filelock.Timeout):
                 return {}
             raise
+
+    def thin(self, before: datetime, every_s: float = 60.0, *, dry_run: bool = False) -> Thinned:
+        """Thins readings of cards from before `before`. Nothing happens while another process compacts."""
+        self.flush()
+        try:
+            with self.root.lock("tidy", timeout_s=0):
+                return thin(self._folders["gpu_metrics"], before, every_s, dry_run=dry_run)
+        except Transient as error:
+            if isinstance(error.__cause__, filelock.Timeout):
+                return Thinned()
+            raise
+
+    def part_names(self, table: str) -> list[str]:
+        """Relative paths of the files of a table, sound ones and others."""
+        self.flush()
+        return self._folders[table].names()
+
+    def damaged_parts(self) -> list[str]:
+        """Relative paths of files of tables that are not whole, after reading every one of them to its end."""
+        self.flush()
+        damaged: list[str] = []
+        for folder in self._folders.values():
+            listed = set(folder.names())
+            parts = folder.parts()
+            folder.drop_broken(parts)
+            sound = {part.rel for part in folder.parts()}
+            damaged += sorted((listed - sound) & set(folder.names()))
+        return damaged
 
     def _put(self, table: str, records: Sequence[Any], key: str | None) -> None:
         stamp = self._stamps.next()
