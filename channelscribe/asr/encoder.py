@@ -34,13 +34,9 @@ class Encoding:
     def finished(self) -> bool:
         return self.done is None or bool(self.done.query())
 
-    def wait(self) -> None:
-        if self.done is not None:
-            self.done.synchronize()
-
     @torch.inference_mode()
     def fetch(self) -> tuple[list[Tensor], dict[int, list[float]]]:
-        """Encoder output [frames, width] of each window, in memory of its own, and the voters' odds by row."""
+        """Waits. Encoder output [frames, width] of each window, in memory of its own, and the voters' odds by row."""
         if self.done is not None:
             self.done.synchronize()
             current = torch.cuda.current_stream(self.hidden.device)

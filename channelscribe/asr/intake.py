@@ -49,12 +49,13 @@ class Intake:
         return len(self.fresh) + under_way + voted + len(self.ready)
 
     @property
-    def working(self) -> bool:
-        """A micro-batch is under way and not finished."""
-        return self._under_way is not None and not self._under_way[1].finished
+    def under_way(self) -> bool:
+        """A micro-batch has been started and not fetched."""
+        return self._under_way is not None
 
     @property
-    def has_result(self) -> bool:
+    def finished(self) -> bool:
+        """It can be fetched without waiting."""
         return self._under_way is not None and self._under_way[1].finished
 
     def add(self, tickets: Iterable[Ticket]) -> None:
@@ -75,13 +76,8 @@ class Intake:
             self.fresh.popleft()
         return len(some)
 
-    def wait(self) -> None:
-        """Until the micro-batch under way is finished."""
-        if self._under_way is not None:
-            self._under_way[1].wait()
-
     def fetch(self) -> None:
-        """Takes over the micro-batch under way, if there is one."""
+        """Takes over the micro-batch under way, if there is one; waits for it."""
         if self._under_way is None:
             return
         tickets, encoding = self._under_way

@@ -94,13 +94,12 @@ class Scheduler:
     def _encode(self, most: int) -> None:
         """Until slots and stock are full or nothing waits; leaves a micro-batch running when slots are full enough."""
         while not self._stopping():
-            if self._intake.has_result:
-                self._guarded_encode(self._intake.fetch)
             filled = len(self._decoding.live) + len(self._intake.ready)
-            if self._intake.working:
-                if filled >= _FULL_ENOUGH * most:
+            if self._intake.under_way:
+                finished = self._intake.finished
+                if filled >= _FULL_ENOUGH * most and not finished:
                     return
-                self._guarded_encode(self._intake.wait)
+                self._guarded_encode(self._intake.fetch if finished else self._await_encoding)
                 continue
             size = self._micro_batch(most)
             if not self._worth_encoding(filled - most, size):
@@ -124,6 +123,10 @@ class Scheduler:
         self._tally.encoded += count
         self._tally.micro_batches += 1
         self._encode_alone = max(0, self._encode_alone - count)
+
+    def _await_encoding(self) -> None:
+        with self._step("encode", self._tried):
+            self._intake.fetch()
 
     def _guarded_encode(self, work: Callable[[], None]) -> None:
         begun_s = time.monotonic()
