@@ -150,7 +150,7 @@ def take_guard(ui: str, run_id: str, folder: Path, plant: Path) -> None:
         with kept_hot(plant):
             wait_for_state(ui, run_id, ["Cooling down"])
             page = f"/v2/runs/flow-run/{run_id}"
-            shoot(driver, ui, Shot("cooling-down", page, "Cooling down", 1060, show_details), folder)
+            shoot(driver, ui, Shot("cooling-down", page, "Cooling down", 1200, show_details), folder)
         wait_for_state(ui, run_id, ["Completed", "Failed"])
         page = f"/v2/artifacts/artifact/{artifact(ui, run_id, 'gpu')}"
         shoot(driver, ui, Shot("gpu-artifact", page, "at work", 1180), folder)
