@@ -101,8 +101,11 @@ def measure(jobs: Sequence[Job], repeats: int, say: Say) -> list[Measured]:
     found: dict[Job, list[Result]] = {job: [] for job in jobs}
     for repeat in range(repeats):
         for job in jobs:
-            say(f"{job.model} {job.workload} {job.engine} {job.dtype} ({repeat + 1} of {repeats})")
-            found[job].append(measured_once(job))
+            one = measured_once(job)
+            found[job].append(one)
+            name = f"{job.model} {job.workload} {job.engine} {job.dtype} {job.variant}".rstrip()
+            right = "right" if one.tokens_ok else "WRONG"
+            say(f"{repeat + 1} of {repeats}: {name}: {one.wall_s:.1f} s, {one.cpu_s:.1f} s of CPU, tokens {right}")
     return [Measured(job, workload_of(job.workload, job.audio_s, job.scale).audio_s, tuple(found[job])) for job in jobs]
 
 
