@@ -34,7 +34,7 @@ def test_the_card_gets_too_hot_and_nothing_is_lost(tmp_path: Path) -> None:
     said = json.loads(done.stdout)
     assert said["cooling_down_shown"]
     assert "run:  Cooling down." in done.stderr
-    assert "at your ceiling of 75 °C" in done.stderr
+    assert "your ceiling of 75 °C; goes on at 63 °C" in done.stderr
     assert (said["done"], said["failed"], said["verified"], said["missing"]) == (6, 0, 6, [])
     with Archive(DataRoot.open(data)) as archive:
         (run,) = archive.runs()
