@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from prefect.exceptions import FailedRun
 
@@ -57,7 +58,7 @@ class RunScope:
     odin: OdinClient | None
     clock: Clock
     guarding: Guarding | None = None
-    afresh: set[str] = field(default_factory=set)
+    afresh: dict[str, datetime | None] = field(default_factory=dict)  # video id -> when its bad media were fetched
     uploads: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(UPLOADS_AT_ONCE))
 
 

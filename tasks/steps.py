@@ -47,11 +47,11 @@ def download(video_id: str, title: str) -> str:
             s.archive,
             video,
             s.audio_format,
-            again=video_id in s.afresh,
+            again=_still_bad(s, video_id),
             clock=s.clock,
             cancelled=s.control.stopped,
         )
-        s.afresh.discard(video_id)
+        s.afresh.pop(video_id, None)
         note.state = OutcomeState.DONE if fresh else OutcomeState.SKIPPED
     return _result(media.sha256, fresh)
 
@@ -82,6 +82,12 @@ def upload(video_id: str, title: str, fingerprint: str) -> str:
         document, sent = publish.publish(s.odin, s.archive, video, media, transcript, clock=s.clock)
         note.state = OutcomeState.DONE if sent else OutcomeState.SKIPPED
     return _result(document.key, sent)
+
+
+def _still_bad(s: RunScope, video_id: str) -> bool:
+    """True while the media that could not be decoded stands; another run may have fetched other media meanwhile."""
+    media = s.archive.media_of(video_id) if video_id in s.afresh else None
+    return media is not None and media.downloaded_at == s.afresh[video_id]
 
 
 def known_video(s: RunScope, video_id: str, title: str) -> Video:
