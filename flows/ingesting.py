@@ -23,6 +23,7 @@ from blocks.odin import OdinCredentials
 from blocks.storage import ArchiveRoot
 from blocks.transcription import TranscriptionSettings
 from blocks.youtube import YouTubeKeys
+from channelscribe.attempts import Cancelled as Stopped
 from channelscribe.core.errors import EnvironmentFailure
 from channelscribe.core.model import Video
 from channelscribe.core.settings import complete_network_environment
@@ -77,11 +78,7 @@ def ingest(job: Job, choose: Choose) -> State[Any]:
     ) as scope:
         account = Account.begin(scope, job.source, flow_run.name, flow_run.parameters)
         try:
-            if scope.odin is not None:
-                scope.odin.check()
-            work = choose(scope, account)
-            account.planned(work)
-            ingest_all(scope, work.todo)
+            work_through(scope, account, choose)
             leave_if_suspended(scope)
         except Pause:
             scope.control.stop()
@@ -103,6 +100,20 @@ def ingest(job: Job, choose: Choose) -> State[Any]:
 def data_root(data: str) -> DataRoot:
     """The data root that the form names; empty: as configured."""
     return DataRoot.open(data) if data else ArchiveRoot.resolve().open()
+
+
+def work_through(scope: RunScope, account: Account, choose: Choose) -> None:
+    """Lists, plans and ingests. Returns early, whatever was under way, when the guard or a person has ended the run."""
+    try:
+        if scope.odin is not None:
+            scope.odin.check()
+        work = choose(scope, account)
+        account.planned(work)
+        ingest_all(scope, work.todo)
+    except Stopped:
+        by_person = scope.guarding is not None and scope.guarding.herald.ended_by is not None
+        if not by_person and not isinstance(scope.control.failure, EnvironmentFailure):
+            raise
 
 
 def leave_if_suspended(scope: RunScope) -> None:

@@ -116,7 +116,7 @@ def test_too_long_a_pause_and_a_lost_card_end_the_run_with_a_sentence_and_the_ne
     nothing_lost(station, whole)
 
 
-def test_a_cancelled_run_ends_at_once_while_it_waits_and_the_next_one_finishes(
+def test_a_run_without_a_worker_is_suspended_and_cancelled_while_it_waits_and_the_next_one_finishes(
     make_station: MakeStation, tmp_path: Path, nothing_lost: Check
 ) -> None:
     plant = hot(tmp_path / "plant.json")
@@ -125,10 +125,18 @@ def test_a_cancelled_run_ends_at_once_while_it_waits_and_the_next_one_finishes(
     seen = watch(station, station.start())
     seen.until_cooling()
     seen.until(lambda _: len(table(station.data, "media")) == len(station.world.videos), "the downloads")
+    seen.set_state("PAUSED", "Suspended", pause_reschedule=True)
+    ended = seen.running.wait()
+    assert ended.code != 0 and "the same command goes on" in ended.sentence
+    assert seen.state()["name"] == "Suspended"
+    assert table(station.data, "runs")["state"].tolist() == ["Suspended"]
+
+    seen = watch(station, station.start())
+    seen.until_cooling()
     seen.set_state("CANCELLING", "Cancelling")
     assert seen.running.wait().code != 0
     assert seen.state()["type"] == "CANCELLED"
-    assert set(table(station.data, "outcomes")["state"]) == {"done"}, "cancelling is no failure of a video"
+    assert "failed" not in set(table(station.data, "outcomes")["state"]), "cancelling is no failure of a video"
 
     plant.turn(forced_temp_c=COOL_C, start_temp_c=COOL_C)
     assert station.sync().code == 0
