@@ -16,16 +16,19 @@ def ingest_video(video_id: str, title: str) -> str:
     """Runs the steps of one video in order; returns its transcript's fingerprint.
 
     The transaction is EAGER: without it the steps would join this task's lazy transaction, and a failing upload
-    would roll a finished transcription back (research/prefect.md, trap 2). The lock keeps a second run on the same
-    archive from doing the same video at the same time; it then finds everything done.
+    would roll a finished transcription back (research/prefect.md, trap 2). The claim keeps a second run on the same
+    archive, on whichever machine, from doing the same video at the same time; it then finds everything done.
     """
     s = scope()
     s.control.check()
-    with s.archive.root.lock(f"video-{video_id}"), transaction(commit_mode=CommitMode.EAGER):
+    held = s.archive.claims.hold(f"video-{video_id}", s.control.check)
+    with held as claim, transaction(commit_mode=CommitMode.EAGER):
         sha256 = value(download(video_id, title))
         fingerprint: str = expected_fingerprint(s.profile, sha256)
+        claim.check()
         lost = not s.archive.has_transcript(fingerprint, video_id)
         transcribe.with_options(refresh_cache=lost)(video_id, title, fingerprint)
         if s.odin is not None:
+            claim.check()
             upload(video_id, title, fingerprint)
         return fingerprint

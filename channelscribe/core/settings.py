@@ -45,6 +45,13 @@ class Settings(BaseSettings):
         description="Port on this machine for Prometheus.",
     )
 
+    price_per_kwh: float | None = Field(
+        None,
+        ge=0,
+        validation_alias=_either("CHANNELSCRIBE_PRICE_PER_KWH"),
+        description="Of electricity, in your currency; for plans.",
+    )
+
     youtube_api_keys: SecretStr = Field(
         SecretStr(""), validation_alias=_either("YOUTUBE_API_KEYS", "YOUTUBE_API_KEY"), description="Comma-separated."
     )
@@ -78,6 +85,19 @@ class GuardSettings(BaseSettings, GuardPolicy):
 
     def policy(self) -> GuardPolicy:
         return GuardPolicy(**self.model_dump())
+
+
+class ClaimSettings(BaseSettings):
+    """What the store needs to know to share a data root with other machines, however wrong other settings are."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
+
+    claim_s: float = Field(
+        90.0,
+        ge=1,
+        validation_alias="CHANNELSCRIBE_CLAIM_S",
+        description="Seconds of silence after which other machines take over what a process had claimed.",
+    )
 
 
 def first_problem(error: ValidationError) -> str:

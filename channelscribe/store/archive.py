@@ -21,7 +21,7 @@ from channelscribe.core.curve import COLUMNS, Moment
 from channelscribe.core.errors import ChannelscribeError, Transient
 from channelscribe.core.gpu import Reading
 from channelscribe.core.model import Media, Outcome, Run, Transcript, Upload, Video
-from channelscribe.core.settings import Settings
+from channelscribe.core.settings import ClaimSettings
 from channelscribe.core.text import clean_text
 from channelscribe.store import rows
 from channelscribe.store.buffer import Buffer
@@ -56,7 +56,7 @@ class Archive:
         self.root = root
         self._clock: Clock = clock or SystemClock()
         self.windows = WindowFiles(root, self._clock)
-        self.claims = Claims(root, self._clock, claim_s=Settings().claim_s)
+        self.claims = Claims(root, self._clock, claim_s=ClaimSettings().claim_s)
         self._stamps = Stamps(self._clock)
         self._folders = {name: TableFolder(root, table, self._stamps) for name, table in TABLES.items()}
         self._reader = Reader(self._folders, self._clock)

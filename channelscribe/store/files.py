@@ -46,6 +46,15 @@ def write_atomic(target: Path, data: bytes) -> None:
     sync_folder(target.parent)
 
 
+def write_new(target: Path, data: bytes) -> None:
+    """The same where there is no `target` yet; FileExistsError when there is one, also if it came this very moment."""
+    make_folder(target.parent)
+    with _temporary(target.parent) as temporary:
+        write_atomic(temporary, data)
+        os.link(temporary, target)
+    sync_folder(target.parent)
+
+
 def move_atomic(source: Path, target: Path) -> None:
     """Moves a finished file to `target`, also from another device; `source` is gone afterwards."""
     make_folder(target.parent)

@@ -15,6 +15,8 @@ from channelscribe.store import files
 class LocalFolder:
     """Every relative path is a file below `base`."""
 
+    remote = False
+
     def __init__(self, base: Path) -> None:
         self.base = base
         self.url = str(base)
@@ -55,6 +57,9 @@ class LocalFolder:
 
     def write(self, rel: str, data: bytes) -> None:
         files.write_atomic(self.base / rel, data)
+
+    def write_new(self, rel: str, data: bytes) -> None:
+        files.write_new(self.base / rel, data)
 
     def delete(self, rel: str) -> None:
         (self.base / rel).unlink(missing_ok=True)

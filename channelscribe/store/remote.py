@@ -27,6 +27,8 @@ _STALE_COPY_S = 3600.0
 class RemoteFolder:
     """Every relative path is an object below `base` of the file system `fs`."""
 
+    remote = True
+
     def __init__(self, url: str, fs: Any, base: str) -> None:
         self.url = url
         self._fs = fs
@@ -97,6 +99,15 @@ class RemoteFolder:
         with _plain_errors():
             self._put(lambda key: self._fs.pipe_file(key, data), rel)
 
+    def write_new(self, rel: str, data: bytes) -> None:
+        with _plain_errors():
+            try:
+                self._fs.pipe_file(self._key(rel), data, mode="create")
+            except Exception as error:
+                if _is_there(error):
+                    raise FileExistsError(rel) from error
+                raise
+
     def delete(self, rel: str) -> None:
         with _plain_errors(), contextlib.suppress(FileNotFoundError):
             self._fs.rm_file(self._key(rel))
@@ -165,6 +176,14 @@ def open_remote(url: str) -> RemoteFolder:
 
 def _protocols(fs: Any) -> tuple[str, ...]:
     return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+
+
+def _is_there(error: Exception) -> bool:
+    """How each library says that a conditional write met an object: S3 with 412 or 409, GCS with 412."""
+    said = f"{type(error).__name__} {error}"
+    return isinstance(error, FileExistsError) or any(
+        word in said for word in ("PreconditionFailed", "At least one of the pre-conditions", "412", "409", "Conflict")
+    )
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -18,6 +19,7 @@ import filelock
 
 from channelscribe.core.errors import ChannelscribeError, EnvironmentFailure, Transient, UsageError
 from channelscribe.core.redact import redact, remember_secret
+from channelscribe.store import files
 from channelscribe.store.failures import storage_errors
 from channelscribe.store.local import LocalFolder
 from channelscribe.store.remote import open_remote
@@ -34,6 +36,7 @@ class Backend(Protocol):
 
     url: str
     lock_folder: Path
+    remote: bool
 
     def create(self) -> None: ...
     def path(self, rel: str) -> Path: ...
@@ -45,6 +48,7 @@ class Backend(Protocol):
     def size(self, rel: str) -> int | None: ...
     def read(self, rel: str) -> bytes: ...
     def write(self, rel: str, data: bytes) -> None: ...
+    def write_new(self, rel: str, data: bytes) -> None: ...
     def delete(self, rel: str) -> None: ...
     def names(self, rel_dir: str) -> list[str]: ...
     def sweep(self, rel_dir: str, older_than: float) -> int: ...
@@ -56,7 +60,9 @@ class DataRoot:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
+        self._place = ""
         self.url = redact(backend.url)
+        self.remote = backend.remote
 
     @classmethod
     def open(cls, url: str | Path) -> DataRoot:
@@ -121,6 +127,19 @@ class DataRoot:
         with self._errors(f"writing {rel}", needed=len(data)):
             self._backend.write(rel, data)
 
+    def create(self, rel: str, data: bytes) -> bool:
+        """Writes the file only where there is none; False when there is one. Of many who try, one succeeds.
+
+        In an object store this needs conditional writes (`If-None-Match: *`), which S3, GCS and memory:// have.
+        """
+        rel = _checked(rel)
+        with self._errors(f"creating {rel}", needed=len(data)):
+            try:
+                self._backend.write_new(rel, data)
+            except FileExistsError:
+                return False
+        return True
+
     def delete(self, rel: str) -> None:
         """Deletes the file; nothing happens when there is none."""
         rel = _checked(rel)
@@ -143,6 +162,17 @@ class DataRoot:
         """Bytes free on the disk of the root; None where that has no meaning."""
         with self._errors("asking for free space"):
             return self._backend.free_bytes()
+
+    @property
+    def place(self) -> str:
+        """A name for everybody who shares our machine-wide locks; it stays the same after a restart."""
+        if not self._place:
+            with self.lock("place"), self._errors("naming this machine"):
+                file = self._backend.lock_folder / "place"
+                if not file.is_file():
+                    files.write_atomic(file, secrets.token_hex(8).encode())
+                self._place = file.read_text()
+        return self._place
 
     @contextmanager
     def lock(self, name: str, timeout_s: float = -1) -> Iterator[None]:
