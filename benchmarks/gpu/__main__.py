@@ -25,6 +25,7 @@ from benchmarks.report import Measured
 from benchmarks.throughput import measured_once, prepared
 
 GOALS_RTFX = {"turbo": 3000.0, "large-v3": 1500.0}
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,74 +69,91 @@ class Session:
             log.write(line + "\n")
 
 
-def plan(session: Session, folder: Path, out: Path, batch: int) -> list[Part]:
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where and how large: a card, or a rehearsal of every part on a CPU with a tiny shape."""
+
+    folder: Path
+    batch: int
+    first: str = "turbo"
+    second: str = "large-v3"
+    device: str = "cuda"
+    dtype: str = "bfloat16"
+    share: float = 1.0
+    threads: int = 16
+
+    def job(self, model: str, engine: str, audio_s: float, batch: int) -> Job:
+        sound_s, folder = audio_s * self.share, str(self.folder / model)
+        batch = min(batch, self.batch)
+        return Job(engine, "equal", model, folder, sound_s, 1.0, self.device, self.dtype, batch, self.threads)
+
+
+def plan(session: Session, stage: Stage) -> list[Part]:
     """Ours and the pipeline first, on both shapes; then what explains them."""
-    turbo = Job("channelscribe", "equal", "turbo", str(folder / "turbo"), 36_000.0, 1.0, "cuda", "bfloat16", batch, 16)
-    large = replace(turbo, model="large-v3", folder=str(folder / "large-v3"), audio_s=15_000.0)
-    pipeline = replace(turbo, engine="hf-pipeline", audio_s=5_760.0, batch=64)
-    steps = [
-        ("turbo, sound in", 60, turbo),
-        ("turbo, pipeline of transformers", 50, pipeline),
-        ("turbo, variable lengths", 60, replace(turbo, workload="variable")),
-        ("large-v3, sound in", 80, large),
-        ("large-v3, pipeline of transformers", 80, replace(pipeline, model="large-v3", folder=large.folder)),
-        ("turbo, generate", 50, replace(pipeline, engine="hf-generate", batch=128)),
-        ("turbo, generate, static cache, compiled", 90, replace(pipeline, engine="hf-generate", variant="static")),
-        ("turbo, pipeline, variable lengths", 50, replace(pipeline, workload="variable")),
-    ]
-    parts = [Part(name, needs, partial(session.measure, job)) for name, needs, job in steps]
-    made = [Part(f"checkpoint {name}", 20, partial(_built, name, folder)) for name in ("turbo", "large-v3")]
-    files = Part("turbo, files in", 70, lambda: session.measure(_with_files(turbo, folder)))
-    exact = [Part(f"equal tokens, {d}", 20, partial(_exact, d)) for d in ("float32", "bfloat16", "float16")]
-    trace = Part("trace", 60, lambda: _trace(replace(turbo, audio_s=9_000.0), out))
-    faster = Part("turbo, faster-whisper", 90, lambda: _faster(session, pipeline))
+    one = stage.job(stage.first, "channelscribe", 36_000.0, stage.batch)
+    two = stage.job(stage.second, "channelscribe", 15_000.0, stage.batch)
+    pipeline = stage.job(stage.first, "hf-pipeline", 5_760.0, 64)
+    large_pipeline = stage.job(stage.second, "hf-pipeline", 3_840.0, 64)
+    generate = stage.job(stage.first, "hf-generate", 5_760.0, 128)
+    files = stage.job(stage.first, "channelscribe", 7_200.0, stage.batch)
+    exact = {dtype: Part(f"tokens, {dtype}", 20, partial(_exact, dtype, stage.device)) for dtype in DTYPES}
+
+    def measure(name: str, needs_s: float, job: Job) -> Part:
+        return Part(name, needs_s, partial(session.measure, job))
+
     return [
-        *made[:1],
-        *parts[:3],
-        exact[0],
-        exact[1],
-        *made[1:],
-        *parts[3:5],
-        files,
-        trace,
-        faster,
-        *parts[5:],
-        exact[2],
+        Part(f"checkpoint {stage.first}", 20, partial(_built, stage.first, stage)),
+        measure(f"{stage.first}, sound in", 60, one),
+        measure(f"{stage.first}, pipeline of transformers", 50, pipeline),
+        measure(f"{stage.first}, variable lengths", 60, replace(one, workload="variable")),
+        exact["float32"],
+        exact["bfloat16"],
+        Part(f"checkpoint {stage.second}", 20, partial(_built, stage.second, stage)),
+        measure(f"{stage.second}, sound in", 80, two),
+        measure(f"{stage.second}, pipeline of transformers", 80, large_pipeline),
+        Part(f"{stage.first}, files in", 70, lambda: session.measure(_with_files(files, stage))),
+        Part("trace", 60, partial(_trace, replace(one, audio_s=9_000.0 * stage.share))),
+        Part(f"{stage.first}, faster-whisper", 90, partial(_faster, session, pipeline, stage)),
+        measure(f"{stage.first}, generate", 50, generate),
+        measure(f"{stage.first}, generate, static cache", 90, replace(generate, variant="static")),
+        measure(f"{stage.first}, pipeline, variable lengths", 50, replace(pipeline, workload="variable")),
+        exact["float16"],
     ]
 
 
-def _built(name: str, folder: Path) -> str:
+def _built(name: str, stage: Stage) -> str:
     from benchmarks.clocked import checkpoint
 
     begun = time.monotonic()
-    checkpoint(name, folder, device="cuda", dtype="bfloat16")
+    checkpoint(name, stage.folder, device=stage.device, dtype=stage.dtype)
     return f"built in {time.monotonic() - begun:.0f} s"
 
 
-def _with_files(job: Job, folder: Path) -> Job:
-    return prepared(replace(job, workload="files", audio_s=7_200.0), folder, device="cuda", dtype="bfloat16")
+def _with_files(job: Job, stage: Stage) -> Job:
+    return prepared(replace(job, workload="files"), stage.folder, device=stage.device, dtype=stage.dtype)
 
 
-def _exact(dtype: str) -> str:
+def _exact(dtype: str, device: str) -> str:
     from benchmarks.gpu.exact import compare
     from benchmarks.gpu.speech import windows
 
-    found = compare(windows(48), "cuda", dtype)
+    found = compare(windows(48 if device == "cuda" else 3), device, dtype)
     return found.text + " " + json.dumps(found.differing)
 
 
-def _trace(job: Job, out: Path) -> str:
+def _trace(job: Job) -> str:
     from benchmarks.gpu.trace import as_json, traced
 
     with tempfile.TemporaryDirectory() as folder:
         return as_json(traced(job, Path(folder) / "trace.json"))
 
 
-def _faster(session: Session, job: Job) -> str:
+def _faster(session: Session, job: Job, stage: Stage) -> str:
     if why := missing("faster-whisper"):
         return why
-    job = replace(job, engine="faster-whisper", dtype="float16", variant="joined")
-    return session.measure(prepared(job, Path(job.folder).parent, device="cuda", dtype="bfloat16"))
+    dtype = "float16" if stage.device == "cuda" else stage.dtype
+    job = replace(job, engine="faster-whisper", dtype=dtype, variant="joined")
+    return session.measure(prepared(job, stage.folder, device=stage.device, dtype=stage.dtype))
 
 
 def verdict(among: Sequence[Measured], card: str) -> list[str]:
@@ -144,7 +162,7 @@ def verdict(among: Sequence[Measured], card: str) -> list[str]:
     rates = next((r for name, r in floor.CARDS.items() if name.split()[-1] in card), None)
     for one in among:
         job, row = one.job, one.row()
-        if job.engine == "channelscribe" and job.workload == "equal":
+        if job.engine == "channelscribe" and job.workload == "equal" and job.model in GOALS_RTFX:
             goal = GOALS_RTFX[job.model]
             share = row.rtfx / floor.floor_rtfx(job.model, rates, tokens=120, batch=job.batch) if rates else 0.0
             said.append(f"{job.model}: {row.rtfx:.0f}x, goal {goal:.0f}x, {share:.0%} of the floor, on {card}")
@@ -159,15 +177,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made.add_argument("--minutes", type=float, default=8.5, help="after which nothing new is begun")
     made.add_argument("--batch", type=int, default=256, help="decode slots; fewer where memory has no room")
     made.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "channelscribe-bench")
+    made.add_argument("--rehearse", action="store_true", help="every part on the CPU with a tiny shape")
     asked = made.parse_args(arguments)
-    if not torch.cuda.is_available():
+    if not asked.rehearse and not torch.cuda.is_available():
         sys.stderr.write("There is no CUDA card here that torch can use; these measurements need one.\n")
         return 2
     asked.out.mkdir(parents=True, exist_ok=True)
     stand_in_for_missing()
-    session, card = Session(asked.out, asked.minutes), torch.cuda.get_device_name(0)
-    session.say(report.where(16, card))
-    session.go(plan(session, asked.folder, asked.out, asked.batch))
+    session, card = Session(asked.out, asked.minutes), "" if asked.rehearse else torch.cuda.get_device_name(0)
+    stage = Stage(asked.folder, asked.batch)
+    if asked.rehearse:
+        stage = Stage(asked.folder, 4, "mini", "mini", "cpu", "float32", 1 / 240, 1)
+    session.say(report.where(stage.threads, card))
+    session.go(plan(session, stage))
     for line in verdict(session.measured, card):
         session.say(line)
     (asked.out / "table.md").write_text(report.markdown(session.measured) + "\n", encoding="utf-8")
