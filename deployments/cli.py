@@ -85,6 +85,34 @@ def sync(
 
 
 @app.command()
+def plan(
+    source: Annotated[str, typer.Argument(help="Channel (id, URL, @handle), playlist, or videos separated by commas.")],
+    since: Annotated[str, typer.Option(help="Only videos published on this day (YYYY-MM-DD) or later.")] = "",
+    until: Annotated[str, typer.Option(help="Only videos published on this day (YYYY-MM-DD) or earlier.")] = "",
+    latest: Annotated[int, typer.Option(min=0, help="Only the newest N videos; 0 for all.")] = 0,
+    speed: Annotated[
+        str, typer.Option(help="Seconds of sound per second (60 or 40-80), where no run was measured yet.")
+    ] = "",
+    price_per_kwh: Annotated[float | None, typer.Option(help="In your currency [CHANNELSCRIBE_PRICE_PER_KWH].")] = None,
+    data: Data = None,
+    model: Annotated[str, typer.Option(help="Hub name or folder of a Whisper model [CHANNELSCRIBE_MODEL].")] = "",
+    preset: Annotated[str, typer.Option(help="stable, optimized, fast, max or auto [CHANNELSCRIBE_PRESET].")] = "",
+    language: Annotated[str, typer.Option(help="Two-letter code or auto [CHANNELSCRIBE_LANGUAGE].")] = "",
+    words: Annotated[bool, typer.Option("--words", help="Also say when each word is spoken.")] = False,
+    upload: Annotated[bool, typer.Option("--upload/--no-upload", help="Plan for sending transcripts to ODIN.")] = True,
+    retry_parked: Annotated[bool, typer.Option(help="As if trying what earlier runs gave up.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what a sync would take: videos, hours, card, energy, money, disk, quota, and what it would skip."""
+    from deployments.plan import PlanRequest, plan
+    from deployments.session import open_session
+    from deployments.sync import SyncRequest
+
+    sync = SyncRequest(source, since, until, latest, model, preset, language, upload, False, retry_parked, words=words)
+    raise typer.Exit(plan(open_session(data, as_json), PlanRequest(sync, speed, price_per_kwh)))
+
+
+@app.command()
 def retry(
     which: Annotated[
         str, typer.Option(help="sync: what a sync would try again; access: also what needed other access; all.")

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from channelscribe.core.errors import FailureClass, UsageError
 from channelscribe.core.model import Stage
 from channelscribe.failed import Which, Wish
+from channelscribe.planning import parse_speed
 from channelscribe.youtube.listing import Selection
 from channelscribe.youtube.source import SourceKind, parse_source
 
@@ -171,6 +172,30 @@ class FailedForm(BaseModel):
             most_attempts=self.most_attempts,
             release=self.release_quarantine,
         )
+
+
+class PlanForm(BaseModel):
+    """What a plan cannot know by itself."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    speed: str = Field(
+        default="",
+        title="Speed, where none was measured",
+        description="Seconds of sound transcribed per second, as 60 or 40-80; empty: unknown until a run was measured.",
+    )
+    price_per_kwh: float = Field(
+        default=0, ge=0, le=1000, title="Price of a kWh", description="In your currency; 0: as configured."
+    )
+
+    @field_validator("speed")
+    @classmethod
+    def _possible(cls, text: str) -> str:
+        try:
+            parse_speed(text)
+        except UsageError as error:
+            raise ValueError(error.reason) from error
+        return text
 
 
 def _since(text: str) -> tuple[int | None, date | None]:

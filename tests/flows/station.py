@@ -155,8 +155,11 @@ class Station:
 
     def start(self, *options: str, source: str = "", **settings: str) -> Running:
         """`channelscribe sync SOURCE --data DATA --json OPTIONS`, on its way."""
-        command = [sys.executable, "-m", "deployments.cli", "sync", source or self.channel]
-        command += ["--data", str(self.data), "--json", *options]
+        return self.command("sync", source or self.channel, "--json", *options, **settings)
+
+    def command(self, verb: str, *arguments: str, **settings: str) -> Running:
+        """`channelscribe VERB --data DATA ARGUMENTS`, on its way."""
+        command = [sys.executable, "-m", "deployments.cli", verb, "--data", str(self.data), *arguments]
         running = Running(command, self.environment(**settings), self.home / "commands")
         self.started.append(running)
         return running
