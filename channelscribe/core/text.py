@@ -15,3 +15,8 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 def clean_text(text: str) -> str:
     """`text` with NUL characters and lone surrogates replaced by U+FFFD; everything else is kept as it is."""
     return _UNSTORABLE.sub(REPLACEMENT, text)
+
+
+def cell(text: str) -> str:
+    """`text` on one line, as the cell of a markdown table: nothing in it is markup, nothing ends the cell."""
+    return " ".join(text.split()).replace("|", "\\|").replace("[", "\\[").replace("]", "\\]").replace("<", "&lt;")
