@@ -31,6 +31,10 @@ def _never_held() -> Mapping[str, float]:
     return {}
 
 
+def _nobody_hears(_video: Video, _stage: Stage, _outcome: Outcome | None) -> None:
+    """Nobody watches this run."""
+
+
 class Control:
     """The brake of a run, shared by all its threads, and the failure that concerns all its videos."""
 
@@ -77,13 +81,17 @@ class Note:
 
 @dataclass
 class Attempts:
-    """The account of one run. `held_s` says for how long the guard has held the card so far, by cause."""
+    """The account of one run. `held_s` says for how long the guard has held the card so far, by cause.
+
+    `heard` is told when a step begins (None) and how it ended; it must be quick and must not raise.
+    """
 
     archive: Archive
     run_id: str
     control: Control
     clock: Clock = field(default_factory=SystemClock)
     held_s: Callable[[], Mapping[str, float]] = _never_held
+    heard: Callable[[Video, Stage, Outcome | None], None] = _nobody_hears
     _tries: Counter[tuple[str, Stage]] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -95,41 +103,42 @@ class Attempts:
         outcome = Outcome(
             self.run_id, video.video_id, video.title, stage, OutcomeState.FAILED, self._count(video, stage)
         )
+        self.heard(video, stage, None)
         try:
             yield note
         except ChannelscribeError as error:
             if self.control.stopped() and error.decision not in _FOR_THE_OPERATOR:
                 raise Cancelled("the run was stopped while this step was running") from error
-            self._record(failed(outcome, error), note, began_s)
+            self._record(video, failed(outcome, error), note, began_s)
             self.control.heed(error)
             raise
         except Exception as error:
             if self.control.stopped():
                 raise Cancelled("the run was stopped while this step was running") from error
             log.exception("%s of %s failed in a way that is not classified", stage, video.video_id)
-            self._record(failed(outcome, _bug(stage, error)), note, began_s)
+            self._record(video, failed(outcome, _bug(stage, error)), note, began_s)
             raise
-        self._record(replace(outcome, state=note.state), note, began_s)
+        self._record(video, replace(outcome, state=note.state), note, began_s)
 
     def _count(self, video: Video, stage: Stage) -> int:
         with self._lock:
             self._tries[video.video_id, stage] += 1
             return self._tries[video.video_id, stage]
 
-    def _record(self, outcome: Outcome, note: Note, began_s: float) -> None:
+    def _record(self, video: Video, outcome: Outcome, note: Note, began_s: float) -> None:
         seconds = self.clock.monotonic() - began_s
         paused_s, cause = self._paused(outcome.stage, note)
-        self.archive.put_outcome(
-            replace(
-                outcome,
-                seconds=seconds,
-                at=self.clock.now(),
-                audio_s=note.audio_s,
-                engine=note.engine,
-                paused_s=min(paused_s, seconds),
-                pause_cause=cause,
-            )
+        whole = replace(
+            outcome,
+            seconds=seconds,
+            at=self.clock.now(),
+            audio_s=note.audio_s,
+            engine=note.engine,
+            paused_s=min(paused_s, seconds),
+            pause_cause=cause,
         )
+        self.archive.put_outcome(whole)
+        self.heard(video, whole.stage, whole)
 
     def _paused(self, stage: Stage, note: Note) -> tuple[float, str]:
         """For how long the card was held during the attempt, and the cause that did so longest."""

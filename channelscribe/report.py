@@ -1,4 +1,4 @@
-"""Report: what one run did to every video it was asked for, as data, as markdown and as rows of a table."""
+"""Report: what one run did to every video it was asked for, as data. summary.py shows it."""
 
 from __future__ import annotations
 
@@ -145,70 +145,3 @@ def _parked_line(video: Video, outcome: Outcome) -> Line:
 
 def _failure(video: Video, fate: Fate, o: Outcome) -> Line:
     return Line(video, fate, str(o.stage), o.failure_class, o.code, o.reason, o.retry_after)
-
-
-def markdown(report: RunReport) -> str:
-    """The summary as the run's page in the Prefect UI shows it."""
-    rows = [
-        ("videos", f"{len(report.lines)}"),
-        *((str(fate), f"{n}") for fate in Fate if (n := report.count(fate))),
-        ("sound transcribed", f"{report.audio_s / 60:.1f} min"),
-        ("words", f"{report.words:,}"),
-        ("documents verified", f"{report.documents}"),
-        ("wall time", f"{report.wall_s / 60:.1f} min"),
-        ("RTFx (sound per wall second)", f"{report.rtfx:.1f}"),
-    ]
-    parts = [f"# {_cell(report.channel_title or report.source)}", "", report.sentence, "", "| | |", "|---|---:|"]
-    parts += [f"| {name} | {value} |" for name, value in rows]
-    parts += ["", f"Graphics card: {report.gpu} Its curve is the artifact `gpu`."] if report.gpu else []
-    parts += _problems(report)
-    parts += ["", *(f"* {note}" for note in report.notes)]
-    parts += ["", "## What next", "", *(f"{i}. {step}" for i, step in enumerate(next_steps(report), 1))]
-    return "\n".join(parts) + "\n"
-
-
-def _problems(report: RunReport) -> list[str]:
-    bad = [line for line in report.lines if line.fate in (Fate.FAILED, Fate.PARKED, Fate.NOT_STARTED)]
-    if not bad:
-        return []
-    head = ["", "## Not done, and why", "", "| video | reason | state | step | class |", "|---|---|---|---|---|"]
-    return head + [
-        f"| [{_cell(b.video.title)}]({b.video.url}) | {_cell(b.reason)} | {b.fate} | {b.stage} | {b.failure_class} |"
-        for b in bad
-    ]
-
-
-def problem_rows(report: RunReport) -> list[dict[str, str]]:
-    """Rows of the table artifact: every video that was not done, and why."""
-    return [
-        {
-            "video": line.video.title,
-            "reason": line.reason,
-            "state": str(line.fate),
-            "step": line.stage,
-            "class": line.failure_class,
-            "code": line.code,
-            "try again after": line.retry_after.isoformat(timespec="minutes") if line.retry_after else "",
-            "link": line.video.url,
-        }
-        for line in report.lines
-        if line.fate in (Fate.FAILED, Fate.PARKED, Fate.NOT_STARTED)
-    ]
-
-
-def next_steps(report: RunReport) -> list[str]:
-    """What a person can do now, most useful first."""
-    steps = []
-    if report.stopped_by:
-        steps.append(f"Mend this first: {report.stopped_by}")
-    if report.count(Fate.FAILED, Fate.NOT_STARTED):
-        steps.append("Press **Retry** on this run: only what is not done is tried again.")
-    if report.count(Fate.PARKED):
-        steps.append("Parked videos wait for their reason to end; run with `retry_parked` to try them anyway.")
-    steps.append("`channelscribe status` lists every video from the archive, `--failed` only the troubled ones.")
-    steps.append("Transcripts lie beside the media under `archive/` in the data root, rows under `transcripts/`.")
-    return steps[:5]
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|").replace("[", "\\[").replace("]", "\\]").replace("<", "&lt;")

@@ -17,6 +17,7 @@ from channelscribe.gpu_figures import gpu_line
 from channelscribe.ledger import Plan, plan
 from channelscribe.metrics import GpuTotals, totals
 from channelscribe.report import Fate, RunReport, draw_up
+from tasks.live import Live
 from tasks.report import publish_report
 from tasks.scope import RunScope
 
@@ -34,6 +35,7 @@ class Account:
     earlier_s: float = 0.0
     listing: Mapping[str, Any] = field(default_factory=dict)
     work: Plan = field(default_factory=lambda: Plan((), (), (), frozenset()))
+    live: Live | None = None
 
     @classmethod
     def begin(cls, scope: RunScope, source: str, name: str | None, parameters: Mapping[str, Any]) -> Account:
@@ -62,7 +64,11 @@ class Account:
         self.listing = listing
 
     def planned(self, work: Plan) -> None:
+        """From here on the run's page shows what becomes of the videos."""
         self.work = work
+        title = str(self.listing.get("channel_title") or "") or self.run.source
+        self.live = Live(self.scope, work.todo, title)
+        self.live.start()
 
     def close(self, error: BaseException | None = None) -> RunReport:
         """Draws up the report, writes the run's last row, publishes the artifacts and compacts the tables.
@@ -70,8 +76,12 @@ class Account:
         With `error` the run is ending by it: whatever cannot be written then (a full disk, a lost server) is logged
         and must not hide it.
         """
-        if error is None:
-            return self._close("")
+        report = self._close("") if error is None else self._closed_by(error)
+        if self.live is not None:
+            self.live.close(report)
+        return report
+
+    def _closed_by(self, error: BaseException) -> RunReport:
         try:
             return self._close(_reason(error))
         except Exception:  # noqa: BLE001 - nothing may hide the error that is ending the run
@@ -80,6 +90,8 @@ class Account:
 
     def suspend(self) -> None:
         """The run is put aside and begins anew when somebody presses Resume; its row says so."""
+        if self.live is not None:
+            self.live.close()
         try:
             self.scope.archive.flush()
             self.scope.archive.put_run(replace(self.run, state="Suspended", wall_s=self._wall_s))

@@ -15,7 +15,8 @@ from prefect.artifacts import (
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 
-from channelscribe.report import RunReport, markdown, problem_rows
+from channelscribe.report import RunReport
+from channelscribe.summary import markdown, problem_rows
 
 
 class Progress:

@@ -58,6 +58,10 @@ class Downloader:
         self._leftover: dict[Path, Attempt[Extracted]] = {}
         self._lock = threading.Lock()
 
+    @property
+    def lane(self) -> Lane:
+        return self._lane
+
     def download(
         self,
         video: Video,

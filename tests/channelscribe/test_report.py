@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from channelscribe.advice import next_steps
 from channelscribe.core.model import OutcomeState, Stage
 from channelscribe.ledger import Parked, Plan
-from channelscribe.report import Fate, RunReport, draw_up, markdown, next_steps, problem_rows
+from channelscribe.report import Fate, RunReport, draw_up
+from channelscribe.summary import markdown, problem_rows
 from tests.channelscribe.records import a_video, an_outcome
 
 IDS = [f"video-{i:05d}" for i in range(6)]
