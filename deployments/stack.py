@@ -10,15 +10,22 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from channelscribe.core.clock import Clock, SystemClock
 from channelscribe.core.errors import EnvironmentFailure
 from deployments.children import Child, start_child
 from deployments.place import Server, announce, client_settings, free_port, server_settings, serves, withdraw
 
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
 Say = Callable[[str], None]
 POOL = "channelscribe-gpu"
+LIGHT_POOL = "channelscribe-light"
+_LIMITS = {POOL: 1, LIGHT_POOL: 4}  # one run at a time on a card; what holds no card mostly waits
 SERVER_START_S = 180.0
 WORKER_START_S = 120.0
 _PREFECT = (sys.executable, "-m", "prefect")
@@ -80,9 +87,10 @@ def open_stack(home: Path, working_dir: Path, port: int | None = None, say: Say 
         os.environ.update(client_settings(home, server.api_url))
         say("registering work pool, blocks and deployments")
         deployments = _register(working_dir)
-        say("starting the worker")
-        worker = opened.enter_context(_open_worker(home, working_dir, server))
-        yield Stack(server, (server_child, worker), tuple(deployments))
+        say("starting the workers")
+        started = [_start_worker(pool, home, working_dir, server, opened) for pool in _LIMITS]
+        _until_online(started)
+        yield Stack(server, (server_child, *(worker for _, worker in started)), tuple(deployments))
 
 
 def _register(working_dir: Path) -> list[str]:
@@ -94,24 +102,27 @@ def _register(working_dir: Path) -> list[str]:
         return register(client, working_dir, os.environ)
 
 
-@contextmanager
-def _open_worker(home: Path, working_dir: Path, server: Server) -> Iterator[Child]:
+def _start_worker(pool: str, home: Path, working_dir: Path, server: Server, opened: ExitStack) -> tuple[str, Child]:
+    """The worker of a pool; the one of the cards is `worker`, ended before all others."""
+    name = "worker" if pool == POOL else "light worker"
+    command = (*_WORKER, "start", "--pool", pool, "--type", "process", "--limit", str(_LIMITS[pool]))
+    log = home / "logs" / f"{name.replace(' ', '-')}.log"
+    named = (*command, "--name", f"{name.replace(' ', '-')}-1")
+    worker = start_child(name, named, log, client_settings(home, server.api_url), working_dir)
+    opened.callback(worker.stop)
+    return pool, worker
+
+
+def _until_online(started: Sequence[tuple[str, Child]]) -> None:
     from prefect.client.orchestration import get_client
 
-    command = (*_WORKER, "start", "--pool", POOL, "--type", "process", "--limit", "1", "--name", "worker-1")
-    environment = client_settings(home, server.api_url)
-    worker = start_child("worker", command, home / "logs" / "worker.log", environment, working_dir)
-    try:
-        with get_client(sync_client=True) as client:
-            _wait(
-                SystemClock(),
-                WORKER_START_S,
-                worker,
-                lambda: _online(client.read_workers_for_work_pool(POOL, limit=10, offset=0)),
-            )
-        yield worker
-    finally:
-        worker.stop()
+    with get_client(sync_client=True) as client:
+        for pool, worker in started:
+            _wait(SystemClock(), WORKER_START_S, worker, partial(_has_worker, client, pool))
+
+
+def _has_worker(client: SyncPrefectClient, pool: str) -> bool:
+    return _online(client.read_workers_for_work_pool(pool, limit=10, offset=0))
 
 
 def _online(workers: Sequence[object]) -> bool:

@@ -22,12 +22,15 @@ from tasks.report import publish_report
 from tasks.scope import RunScope
 
 _PACKAGES = ("channelscribe", "prefect", "torch", "transformers", "yt-dlp", "av", "silero-vad", "pyarrow")
-_WORDS = "SELECT coalesce(sum(word_count), 0) AS words FROM transcripts WHERE run_id = ?"
+_WORDS = "SELECT coalesce(sum(word_count), 0) AS words FROM transcripts WHERE run_id IN (SELECT unnest(?))"
 
 
 @dataclass
 class Account:
-    """What a run was asked, what it found, and at the end what became of every video."""
+    """What a run was asked, what it found, and at the end what became of every video.
+
+    `members` are the runs of its shards, where it has any: what they did counts as its own.
+    """
 
     scope: RunScope
     run: Run
@@ -35,6 +38,7 @@ class Account:
     earlier_s: float = 0.0
     listing: Mapping[str, Any] = field(default_factory=dict)
     work: Plan = field(default_factory=lambda: Plan((), (), (), frozenset()))
+    members: set[str] = field(default_factory=set)
     live: Live | None = None
 
     @classmethod
@@ -132,7 +136,8 @@ class Account:
             now=s.clock.now(),
         )
         everything = s.archive.outcomes()
-        outcomes = [o for o in everything if o.run_id == s.run_id]
+        ours = {s.run_id, *self.members}
+        outcomes = [o for o in everything if o.run_id in ours]
         finished = frozenset(v.video_id for v in again.done)
         before = {v.video_id for v in work.done} & {o.video_id for o in outcomes if o.state is OutcomeState.DONE}
         return draw_up(
@@ -143,7 +148,7 @@ class Account:
             outcomes=outcomes,
             notes=[str(n) for n in self.listing.get("notes", ())],
             wall_s=self._wall_s,
-            words=int(s.archive.query(_WORDS, (s.run_id,))["words"].iloc[0]),
+            words=int(s.archive.query(_WORDS, (sorted(ours),))["words"].iloc[0]),
             documents=self._documents(finished | before),
             finished=finished,
             meanwhile=self._of_others(everything),
@@ -153,7 +158,8 @@ class Account:
     def _of_others(self, outcomes: Sequence[Outcome]) -> frozenset[str]:
         """Videos for which another run did something since this one began."""
         since = self.run.started_at
-        others = (o for o in outcomes if o.run_id != self.run.run_id and o.state is OutcomeState.DONE)
+        ours = {self.run.run_id, *self.members}
+        others = (o for o in outcomes if o.run_id not in ours and o.state is OutcomeState.DONE)
         return frozenset(o.video_id for o in others if o.at is not None and o.at >= since)
 
     def _documents(self, finished: frozenset[str]) -> int:

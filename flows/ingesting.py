@@ -65,17 +65,20 @@ def ingest(job: Job, choose: Choose) -> State[Any]:
     """
     complete_network_environment()
     guarded = GuardProfile.resolve().choice(**job.guard.changes())
-    with open_scope(
-        run_id=str(flow_run.id),
-        root=data_root(job.data),
-        youtube=YouTubeKeys.resolve().config(),
-        profile=TranscriptionSettings.resolve().profile(**job.transcription.changes()),
-        odin=OdinCredentials.resolve().client() if job.upload else None,
-        audio_format=AudioFormat(job.media),
-        gpu=guarded.gpu,
-        policy=guarded.policy,
-        run_name=flow_run.name,
-    ) as scope:
+    with (
+        open_scope(
+            run_id=str(flow_run.id),
+            root=data_root(job.data),
+            youtube=YouTubeKeys.resolve().config(),
+            profile=TranscriptionSettings.resolve().profile(**job.transcription.changes()),
+            odin=OdinCredentials.resolve().client() if job.upload else None,
+            audio_format=AudioFormat(job.media),
+            gpu=guarded.gpu,
+            policy=guarded.policy,
+            run_name=flow_run.name,
+        ) as scope,
+        scope.archive.claims.pulse.going(scope.run_id),
+    ):
         account = Account.begin(scope, job.source, flow_run.name, flow_run.parameters)
         try:
             work_through(scope, account, choose)

@@ -164,8 +164,14 @@ class Pulse:
 
     @contextmanager
     def going(self, name: str) -> Iterator[None]:
-        """Beats under `name` for as long as the body runs: `Watch` tells from elsewhere whether it still does."""
-        self.begin(name)
+        """Beats under `name` for as long as the body runs: `Watch` tells from elsewhere whether it still does.
+
+        Never raises: where nothing can be written, the body fails by itself and can say more about it.
+        """
+        try:
+            self.begin(name)
+        except ChannelscribeError as error:
+            log.warning("nobody can see that %s is alive: %s", name, error)
         try:
             yield
         finally:

@@ -9,14 +9,19 @@ from prefect import Flow
 from prefect.flows import load_flow_from_entrypoint
 
 from deployments.register import PREFECT_FILE, job_environment, job_variables, read_specs
-from deployments.stack import POOL
+from deployments.stack import LIGHT_POOL, POOL
 
 
 def test_the_file_names_flows_that_exist_and_parameters_they_have() -> None:
     for spec in read_specs(environment={}):
         flow: Flow[..., Any] = load_flow_from_entrypoint(spec.entrypoint)
         assert set(spec.parameters) <= set(flow.parameters.properties)
-        assert spec.pool == POOL
+        assert spec.pool in (POOL, LIGHT_POOL)
+
+
+def test_no_run_that_waits_for_others_stands_in_their_pool() -> None:
+    pools = {spec.name: spec.pool for spec in read_specs(environment={})}
+    assert (pools["whole-channel"], pools["shard"]) == (LIGHT_POOL, POOL)
 
 
 def test_schedules_wait_for_the_operator() -> None:

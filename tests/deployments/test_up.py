@@ -84,11 +84,10 @@ def ask(url: str, body: dict[str, Any] | None = None, method: str | None = None)
 def test_up_has_everything_refuses_a_second_and_leaves_nothing(up: Up, cli: Cli, tmp_path: Path) -> None:
     api = f"{up.url}/api"
     deployments = {d["name"]: d for d in ask(f"{api}/deployments/filter", {})}
-    assert set(deployments) == {"on-demand", "daily"}
+    assert {"on-demand", "daily", "whole-channel", "shard"} <= set(deployments)
     assert not any(s["active"] for s in deployments["daily"]["schedules"])
-    assert all(
-        d["work_pool_name"] == "channelscribe-gpu" and d["concurrency_limit"] is None for d in deployments.values()
-    )
+    assert {d["work_pool_name"] for d in deployments.values()} == {"channelscribe-gpu", "channelscribe-light"}
+    assert all(d["concurrency_limit"] is None for d in deployments.values())
     assert {"odin-credentials"} <= {b["slug"] for b in ask(f"{api}/block_types/filter", {})}
     assert ask(f"{up.url}/ui-settings")["api_url"] == "/api"
 
@@ -106,7 +105,7 @@ def test_up_has_everything_refuses_a_second_and_leaves_nothing(up: Up, cli: Cli,
 
 def test_a_dead_worker_is_named_with_its_log(up: Up, tmp_path: Path) -> None:
     tree = up.tree()
-    worker = next(pid for pid in tree if "worker" in command_line(pid) and "leash" not in command_line(pid))
+    worker = next(pid for pid in tree if "channelscribe-gpu" in command_line(pid) and "leash" not in command_line(pid))
     os.kill(worker, signal.SIGKILL)
     assert up.process.wait(90) == 2
     assert "the worker ended by itself" in up.said()
