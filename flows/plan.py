@@ -23,6 +23,7 @@ from channelscribe.planning import Forecast, Odds, look_ahead
 from channelscribe.store.archive import Archive
 from flows.forms import PlanForm, SelectionForm, TranscriptionForm
 from flows.ingesting import AS_CONFIGURED, data_root
+from tasks.marking import mark_run
 
 NO_SELECTION = SelectionForm()
 NOTHING_GIVEN = PlanForm()
@@ -69,6 +70,7 @@ def plan(
             clock=SystemClock(),
         )
     show(ahead)
+    mark_run(channel=ahead.channel_title)
     return Completed(message=ahead.sentence)
 
 

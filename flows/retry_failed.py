@@ -21,6 +21,7 @@ from flows.account import Account
 from flows.forms import FailedForm, GuardForm, TranscriptionForm
 from flows.ingesting import AS_CONFIGURED, GUARD_AS_CONFIGURED, POOL, Job, data_root, ingest, make_plan
 from tasks.choosing import choose_failed, show_choice
+from tasks.marking import mark_run
 from tasks.scope import RunScope
 
 WHAT_A_SYNC_WOULD = FailedForm()
@@ -57,6 +58,7 @@ def retry_failed(
         guard: When work on the card slows and pauses. Without a card nothing is guarded.
     """
     wish = failed.wish()
+    mark_run(stage=str(wish.stage or ""))
     if dry_run:
         return _only_shown(failed, data)
 

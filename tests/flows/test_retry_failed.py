@@ -62,7 +62,8 @@ def test_only_what_failed_is_done_again_and_by_one_of_two_at_once(make_station: 
     shown = station.command("retry", "--which", "all", "--dry-run", "--json").wait().json
     assert set(shown["chosen"]) == bad
     assert {row["class"] for row in shown["videos"]} == {"permanent", "poisoned"}
-    assert everything(station.data) == before, "a dry run changed the archive"
+    assert_planned(station, bad)
+    assert everything(station.data) == before, "a dry run or a plan changed the archive"
     assert station.media_requests() == asked
 
     heal(station)
@@ -77,6 +78,17 @@ def test_only_what_failed_is_done_again_and_by_one_of_two_at_once(make_station: 
     assert len(station.odin.documents) == 3 and set(station.odin.base.stored.values()) == {1}
 
     assert sentence(station) == "No video of this archive stands as failed."
+
+
+def assert_planned(station: Station, bad: set[str]) -> None:
+    """Nothing is left to do for the one good film; the others are parked, and the plan says why."""
+    planned = station.command("plan", station.channel, "--json", CHANNELSCRIBE_PRICE_PER_KWH="0.3").wait()
+    assert planned.code == 0, planned.err
+    said = planned.json
+    assert (said["videos"], said["todo"], said["done"], said["fits"]) == (3, 0, 1, True)
+    assert {skip["video_id"] for skip in said["skipped"]} == bad
+    assert all(skip["reason"].endswith(".") and skip["state"] == "parked" for skip in said["skipped"])
+    assert said["quota_listing"] > 0 and said["quota_used"] == said["quota_listing"], "the sync listed the same"
 
 
 def sentence(station: Station) -> str:

@@ -9,7 +9,7 @@ from tests.emulators.worlds import add, spoken
 from tests.emulators.youtube.world import Availability, Channel, Damage, MediaSpec, Video, World, utc
 
 DAY = utc(2026, 11, 1)
-MENDED, TOLERATED, NIGHTLY, CONFIGURED, CANCELLED, TERMINATED, HEATED = (
+MENDED, TOLERATED, NIGHTLY, CONFIGURED, CANCELLED, TERMINATED, HEATED, CHOSEN = (
     "MendedFilms",
     "ToleratedFilms",
     "NightlyFilms",
@@ -17,25 +17,27 @@ MENDED, TOLERATED, NIGHTLY, CONFIGURED, CANCELLED, TERMINATED, HEATED = (
     "CancelledFilms",
     "TerminatedFilms",
     "HeatedFilms",
+    "ChosenFilms",
 )
+_FILMS = {MENDED: 2, TOLERATED: 1, NIGHTLY: 1, CONFIGURED: 1, CANCELLED: 2, TERMINATED: 2, HEATED: 2, CHOSEN: 1}
 _TITLES = ("The raven and the ring", "Nine days at sea", "Who guards the bridge?", "A winter without sun")
 
 
 def operated() -> World:
     """Good films in every channel; private and broken ones beside them where a Retry is tested."""
     world = World("operated")
-    for number, (handle, films) in enumerate(
-        ((MENDED, 2), (TOLERATED, 1), (NIGHTLY, 1), (CONFIGURED, 1), (CANCELLED, 2), (TERMINATED, 2), (HEATED, 2))
-    ):
+    for number, (handle, films) in enumerate(_FILMS.items()):
         owner = world.add_channel(handle, handle)
         for i in range(films):
             film(world, owner, f"{_TITLES[i]} ({handle})", 600 + 10 * number + i, days_ago=i)
-    for number, handle in enumerate((MENDED, TOLERATED)):
+    for number, handle in enumerate((MENDED, TOLERATED, CHOSEN)):
         owner = channel(world, handle)
         private: dict[str, Any] = {"availability": Availability.PRIVATE, "listed": True}
         film(world, owner, f"Director's cut ({handle})", 660 + number, days_ago=5, **private)
-    broken = film(world, channel(world, MENDED), "The broken film", 670, days_ago=6)
-    broken.media = MediaSpec(broken.media.score, Damage.NOISE)
+    for number, handle in enumerate((MENDED, CHOSEN)):
+        title = "The broken film" if handle == MENDED else f"The broken film ({handle})"
+        broken = film(world, channel(world, handle), title, 680 + number, days_ago=6)
+        broken.media = MediaSpec(broken.media.score, Damage.NOISE)
     return world
 
 
