@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from benchmarks.job import Job
 from benchmarks.workloads import Take
+from channelscribe.asr.engine import EngineStats
 from channelscribe.asr.whisper import WhisperEngine
 from channelscribe.audio.decode import decode
 from channelscribe.core.profile import TranscriptionProfile
@@ -58,8 +59,31 @@ def listener(sounds: Mapping[str, Callable[[], Sounds]]) -> Callable[..., Cut]:
     return listen
 
 
+_COUNTS = (
+    "windows",
+    "batches",
+    "audio_s",
+    "busy_s",
+    "encode_s",
+    "decode_s",
+    "tokens",
+    "refills",
+    "encoded",
+    "fallbacks",
+)
+
+
+def since(now: EngineStats, before: EngineStats) -> dict[str, Any]:
+    """The engine's totals without what it did before; its means are made anew from them."""
+    found = asdict(now) | {name: getattr(now, name) - getattr(before, name) for name in _COUNTS}
+    at_work = now.mean_batch * now.batches - before.mean_batch * before.batches
+    found["mean_batch"] = at_work / found["batches"] if found["batches"] else 0.0
+    found["mean_occupancy"] = found["mean_batch"] / now.slots if now.slots else 0.0
+    return found
+
+
 class Ours:
-    """`run` gives the texts of the takes; `stages` what the engine says of itself since it was opened.
+    """`run` gives the texts of the takes; `stages` what the engine says of itself since it was warm.
 
     Not `held`: the sound of a take is made when it is heard, for sets that would not fit in memory.
     """
@@ -78,16 +102,18 @@ class Ours:
             videos_in_flight=min(64, max(8, 2 * job.batch)),
         )
         self._engine = WhisperEngine(self._profile, listener(sounds))
+        self._before = self._engine.stats()
 
     def warm(self) -> None:
         self.run((self._job.warm(),))
+        self._before = self._engine.stats()
 
     def run(self, takes: tuple[Take, ...] | None = None) -> list[str]:
         with ThreadPoolExecutor(self._profile.videos_in_flight) as callers:
             return list(callers.map(self.one, self._takes if takes is None else takes))
 
     def stages(self) -> dict[str, Any]:
-        return {**asdict(self._engine.stats()), "videos_in_flight": self._profile.videos_in_flight}
+        return {**since(self._engine.stats(), self._before), "videos_in_flight": self._profile.videos_in_flight}
 
     def close(self) -> None:
         self._engine.close()

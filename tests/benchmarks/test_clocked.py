@@ -52,12 +52,14 @@ def test_our_engine_says_what_it_did(mini: Path) -> None:
     work = variable(60.0, scale=0.01)
     ours = Ours(job(mini, "channelscribe"), work.takes)
     try:
+        ours.warm()
         ours.run()
         stages = ours.stages()
     finally:
         ours.close()
     assert stages["windows"] == work.windows and stages["fallbacks"] == 0
     assert 0 < stages["mean_occupancy"] <= 1
+    assert stages["tokens"] >= work.tokens
 
 
 def test_a_full_window_is_no_repetition(mini: Path) -> None:
