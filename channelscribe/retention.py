@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from channelscribe.core.clock import Clock, SystemClock
-from channelscribe.core.errors import Transient
+from channelscribe.core.errors import ChannelscribeError, Transient
 from channelscribe.core.model import Media, Transcript, Video
 from channelscribe.export.text import transcript_text
 from channelscribe.retired import retirement
@@ -91,6 +92,26 @@ class Retention:
         return gone + [_row(item, f"stays: {item.kept}") for item in self.kept]
 
 
+@dataclass(frozen=True)
+class _Proofs:
+    """What the tables say at one moment: videos that are done, and their verified documents by fingerprint."""
+
+    finished: frozenset[str]
+    documents: frozenset[tuple[str, str]]
+    uploads: bool
+    transcripts: Mapping[str, Sequence[str]]
+
+    @classmethod
+    def read(cls, archive: Archive) -> _Proofs:
+        done = frozenset(v.video_id for v in video_status(archive) if v.state == DONE)
+        uploads = archive.uploads().values()
+        documents = frozenset((u.video_id, u.fingerprint) for u in uploads if u.verified_at is not None)
+        made: dict[str, list[str]] = defaultdict(list)
+        for fingerprint, video_id in archive.transcribed():
+            made[video_id].append(fingerprint)
+        return cls(done, documents, bool(uploads), made)
+
+
 def retain(
     archive: Archive, rule: RetentionRule, run_id: str, *, dry_run: bool = True, clock: Clock | None = None
 ) -> Retention:
@@ -109,14 +130,15 @@ def retain(
 
 def _media(archive: Archive, done: Retention, days: int, run_id: str, now: datetime) -> None:
     before = now - timedelta(days=days)
-    finished = {v.video_id for v in video_status(archive) if v.state == DONE}
+    proofs = _Proofs.read(archive)
     old = [m for m in archive.media().values() if m.downloaded_at is not None and m.downloaded_at < before]
     videos = archive.videos()
     ripe = []
     for media in sorted(old, key=lambda m: m.downloaded_at or now):
-        if (size := archive.root.size(media.path)) is None:
+        size = _size(archive, media)
+        if size is None:
             continue
-        why = _unverified(archive, media, finished)
+        why = _unverified(archive, media, proofs)
         item = Item(
             media.path, size, f"downloaded {(now - (media.downloaded_at or now)).days} days ago", media.video_id
         )
@@ -128,33 +150,36 @@ def _media(archive: Archive, done: Retention, days: int, run_id: str, now: datet
         done.media = ripe
         return
     for some in _batches(ripe):
-        done.media += _delete(archive, done, some, videos, finished, (run_id, days, now))
+        done.media += _delete(archive, done, some, videos, run_id, now)
 
 
-def _unverified(archive: Archive, media: Media, finished: set[str]) -> str:
+def _size(archive: Archive, media: Media) -> int | None:
+    """None also where the path in the table is none inside the archive."""
+    try:
+        return archive.root.size(media.path)
+    except ChannelscribeError as error:
+        if error.code != "bad_path":
+            raise
+        return None
+
+
+def _unverified(archive: Archive, media: Media, proofs: _Proofs) -> str:
     """Why this file must stay; "" when everything that was made of it is proven."""
     path = PurePosixPath(media.path)
     if path.parts[:1] != ("archive",) or path.suffix.lower() in _NOT_MEDIA:
         return "its path is not that of a media file"
     if archive.root.size(media.path) != media.bytes:
         return "it is not the file that was downloaded; `channelscribe verify` looks at it"
-    if media.video_id not in finished:
+    if media.video_id not in proofs.finished:
         return "its video is not done"
-    made = [t for t in _transcripts(archive, media.video_id) if t.media_sha256 == media.sha256]
+    read = (archive.transcript(key, media.video_id) for key in proofs.transcripts.get(media.video_id, ()))
+    made = [t for t in read if t is not None and t.media_sha256 == media.sha256]
     if not made:
         return "no whole transcript of it can be read"
     if not _beside(archive, media, made):
         return "the transcript's files beside it are not what the table says; `channelscribe verify --mend`"
-    uploads = archive.uploads().values()
-    fingerprints = {t.fingerprint for t in made}
-    own = [u for u in uploads if u.video_id == media.video_id and u.verified_at and u.fingerprint in fingerprints]
-    return "its document is not verified" if uploads and not own else ""
-
-
-def _transcripts(archive: Archive, video_id: str) -> list[Transcript]:
-    found = archive.ask("SELECT fingerprint FROM transcripts WHERE video_id = $1", [video_id])
-    keys = found.column("fingerprint").to_pylist()
-    return [t for key in keys if (t := archive.transcript(key, video_id)) is not None]
+    sent = any((media.video_id, t.fingerprint) in proofs.documents for t in made)
+    return "its document is not verified" if proofs.uploads and not sent else ""
 
 
 def _beside(archive: Archive, media: Media, made: Sequence[Transcript]) -> bool:
@@ -171,32 +196,30 @@ def _batches(items: list[Item]) -> Iterator[list[Item]]:
 
 
 def _delete(
-    archive: Archive,
-    done: Retention,
-    some: list[Item],
-    videos: dict[str, Video],
-    finished: set[str],
-    said: tuple[str, int, datetime],
+    archive: Archive, done: Retention, some: list[Item], videos: dict[str, Video], run_id: str, now: datetime
 ) -> list[Item]:
-    """Looks again with the video's lock held, records, and only then deletes: a kill in between loses nothing."""
-    run_id, _, now = said
+    """Looks again with the videos' locks held, records, and only then deletes: a kill in between loses nothing."""
     with ExitStack() as held:
-        sure = []
+        free = {item.video_id for item in some if _free(archive, item.video_id, held)}
+        proofs, sure = _Proofs.read(archive), []
         for item in some:
-            media = archive.media_of(item.video_id) if _free(archive, item.video_id, held) else None
-            why = "a run works on it" if media is None or media.path != item.path else ""
-            if why or (why := _unverified(archive, media, finished) if media else why):
-                done.kept.append(Item(item.path, item.bytes, item.why, item.video_id, why))
+            media = archive.media_of(item.video_id) if item.video_id in free else None
+            same = media is not None and media.path == item.path
+            why = _unverified(archive, media, proofs) if media is not None and same else "a run works on it"
+            if media is None or why:
+                done.kept.append(replace(item, kept=why))
                 continue
-            assert media is not None
             video = videos.get(item.video_id) or Video(item.video_id, item.video_id)
-            age = (now - (media.downloaded_at or now)).days
-            archive.put_outcome(retirement(video, media, run_id, age, now))
+            archive.put_outcome(retirement(video, media, run_id, _days(media, now), now))
             sure.append(item)
         archive.flush()
         for item in sure:
             archive.root.delete(item.path)
     return sure
+
+
+def _days(media: Media, now: datetime) -> int:
+    return (now - (media.downloaded_at or now)).days
 
 
 def _free(archive: Archive, video_id: str, held: ExitStack) -> bool:

@@ -147,6 +147,9 @@ def _check(archive: Archive, done: Verification, video: Video, known: Any, past:
     media = archive.media_of(video.video_id)  # again, as a run may have replaced it since the list was read
     if media is None:
         return
+    if (why := _no_path(archive, media)) != "":
+        done.findings.append(_finding(video, "archive_media_missing", media.path[:200], why))
+        return
     done.findings += _media(archive, done, video, media, past)
     made = [t for f in known if (t := archive.transcript(f, video.video_id)) is not None]
     done.transcripts += len(made)
@@ -154,6 +157,17 @@ def _check(archive: Archive, done: Verification, video: Video, known: Any, past:
     for rel, content, sound in _files(video, media, made):
         done.files += 1
         done.findings += _file(archive, video, rel, content, sound, mend)
+
+
+def _no_path(archive: Archive, media: Media) -> str:
+    """Why the path in the table is none inside the archive; "" when it is one."""
+    try:
+        archive.root.size(f"{media.folder}/{media.stem}.transcript.json")
+    except ChannelscribeError as error:
+        if error.code != "bad_path":
+            raise
+        return error.reason
+    return ""
 
 
 def _media(archive: Archive, done: Verification, video: Video, media: Media, past: list[Outcome]) -> list[Finding]:

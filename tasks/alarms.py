@@ -1,0 +1,53 @@
+"""Events of our own for automations: that a run goes on, and that a service has shut its door.
+
+Emitted around the steps of a video, about the run or the lane; the guard's events are in `guarding`. A server that
+does not answer costs a run nothing: Prefect's client sends events from a thread of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from prefect import get_run_logger
+from prefect.events import emit_event
+
+from channelscribe.core.errors import Blocked
+from channelscribe.core.model import Video
+
+PROGRESS = "channelscribe.run.progress"
+BLOCKED = "channelscribe.lane.blocked"
+_EVERY_S = 30.0
+_LANE_EVERY_S = 3600.0
+_told: dict[tuple[str, str], float] = {}
+_lock = threading.Lock()
+
+
+@contextmanager
+def telling(run_id: str, video_id: str, *, emit: Callable[..., Any] = emit_event) -> Iterator[None]:
+    """Tells of progress when the block ends well, and of a blocked lane when that is how it fails; seldom enough."""
+    try:
+        yield
+    except Blocked as error:
+        resource = {"prefect.resource.id": "channelscribe.lane.youtube", "prefect.resource.name": "YouTube"}
+        _tell(emit, run_id, BLOCKED, resource, _LANE_EVERY_S, message=error.reason, code=error.code)
+        raise
+    resource = {"prefect.resource.id": f"prefect.flow-run.{run_id}"}
+    _tell(emit, run_id, PROGRESS, resource, _EVERY_S, message=Video(video_id, "").url)
+
+
+def _tell(
+    emit: Callable[..., Any], run_id: str, event: str, resource: dict[str, str], every_s: float, **payload: str
+) -> None:
+    now_s = time.monotonic()
+    with _lock:
+        if now_s - _told.get((run_id, event), -every_s) < every_s:
+            return
+        _told[run_id, event] = now_s
+    try:
+        emit(event=event, resource=resource, payload=payload)
+    except Exception as error:  # noqa: BLE001 - whatever the event client says, the video goes on
+        get_run_logger().debug("An event could not be sent: %s", error)
