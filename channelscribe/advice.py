@@ -116,8 +116,8 @@ def _bug(lines: Sequence[Line]) -> str:
 
 def _gone(lines: Sequence[Line]) -> str:
     return (
-        f"Private, deleted or without sound, {_videos(lines)}: left alone from now on; should they come back, press "
-        f"**Retry** on this run or {_retry(FailureClass.PERMANENT)}."
+        f"Private, deleted or without sound, {_videos(lines)}: left alone from now on; should they come back, "
+        f"{_retry(FailureClass.PERMANENT)}."
     )
 
 

@@ -1,4 +1,4 @@
-"""Live: what the videos of a run are doing, heard from its attempts, and the page that says so with speed and time left.
+"""Live: what the videos of a run are doing, heard from its attempts, and the page of it with speed and time left.
 
 Beside the report, which tells the same at the end. Any thread may tell a board, any thread may look.
 """
@@ -110,6 +110,8 @@ class Board:
         if stage not in self._passed or video.video_id not in self._videos:
             return
         with self._lock:
+            if video.video_id in self._passed[self._stages[-1]]:
+                return
             before = self._open.pop(video.video_id, Row(self._videos[video.video_id], BETWEEN))
             row = replace(before, stage=stage, standing=AT_WORK, reason="")
             if outcome is not None:

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 KEY = "live"
 FIRST_S, EVERY_S, SHOWN_EVERY_S = 1.0, 15.0, 2.0
 END_S = 10.0
+FREE = "within its limits"
 TAG_LENGTH, MOST_CHANNELS = 60, 5
 Publish = Callable[[str], None]
 _SHOWN: ContextVar[Publish | None] = ContextVar("live_page_shown", default=None)
@@ -112,9 +113,7 @@ class Live:
             occupancy=stats.mean_occupancy,
             downloads_waiting=s.downloader.lane.waiting(),
             lane=lane.closed or (f"paused for {lane.paused_for_s:.0f} s: {lane.reason}" if lane.paused_for_s else ""),
-            card=(decision.reason or ("works" if decision.zone is Zone.RUN else str(decision.zone)))
-            if decision
-            else "",
+            card=(last.decision.reason or FREE) if last else "",
             energy_j=card.energy_j if card else None,
             paused_s=card.paused_s if card else None,
         )
