@@ -17,7 +17,9 @@ import typer
 
 from channelscribe.core.errors import ChannelscribeError, FailureClass
 from channelscribe.core.names import is_video_id
+from deployments.automations import automations_app
 from deployments.guard import guard_app
+from deployments.upkeep import upkeep_app
 
 DONE, WRONG, INTERRUPTED = 0, 2, 130
 _QUIET = ("httpx", "httpcore", "urllib3", "googleapiclient", "prefect")
@@ -33,6 +35,8 @@ app = typer.Typer(
 )
 
 app.add_typer(guard_app, name="guard")
+app.add_typer(upkeep_app)
+app.add_typer(automations_app, name="automations")
 
 Data = Annotated[str | None, typer.Option("--data", help="Folder or URL of the archive [CHANNELSCRIBE_DATA or data].")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output and nothing else there.")]
