@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -169,3 +170,15 @@ def _update(
             job_variables=variables,
         ),
     )
+
+
+def main() -> None:
+    """`python -m deployments.register`: at the server of PREFECT_API_URL, for workers that start in this folder."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        sys.stdout.write("\n".join(register(client, Path.cwd())) + "\n")
+
+
+if __name__ == "__main__":
+    main()

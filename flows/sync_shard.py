@@ -23,7 +23,6 @@ VideoIds = Annotated[list[str], Field(max_length=MOST_VIDEOS)]
 
 @flow(
     name="sync-shard",
-    flow_run_name="shard of {source}",
     task_runner=POOL,
     retries=0,
     persist_result=False,

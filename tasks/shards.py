@@ -27,6 +27,7 @@ _PAGE = 200
 _WAITING_TOLD_S = 600.0
 # A run that a worker has taken but not begun: an image may have to be pulled, a node to be started.
 _PENDING_S = 1800.0
+_STARTING_S = 300.0  # from the state Running to the first beat: imports, and the opening of the archive
 Log = logging.Logger | logging.LoggerAdapter[Any]
 
 
@@ -158,11 +159,16 @@ class ShardRuns:
         if state.type is StateType.SCHEDULED or state.name == "Suspended":
             return False
         silent_s = self._watch.silent_s(str(run.id), also=state.name or "")
-        if silent_s < (_PENDING_S if state.type is StateType.PENDING else self.limits.silence_s):
+        if silent_s < self._patience_s(run, state):
             return False
         message = f"No sign of life for {silent_s:.0f} s; its shard was given to another worker."
         client.set_flow_run_state(run.id, Crashed(message=message), force=True)
         return True
+
+    def _patience_s(self, run: FlowRun, state: State[Any]) -> float:
+        if state.type is StateType.PENDING:
+            return _PENDING_S
+        return self.limits.silence_s if self._watch.beating(str(run.id)) else max(_STARTING_S, self.limits.silence_s)
 
 
 def pool_of_shards(parent: FlowRun, deployment: str) -> str:

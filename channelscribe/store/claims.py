@@ -234,6 +234,10 @@ class Watch:
             return 0.0
         return now_s - known[1]
 
+    def beating(self, name: str) -> bool:
+        """True when `name` has a beat at all, old or new: it began, and did not end in an orderly way."""
+        return _content(self.root, beat_rel(name)) is not None
+
 
 def beat_rel(name: str) -> str:
     return f"{FOLDER}/beats/{name}"

@@ -34,6 +34,7 @@ class PrefectServer:
     home: Path
     port: int
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    settings: dict[str, str] = field(default_factory=dict)
 
     def start(self) -> None:
         settings = {
@@ -49,7 +50,7 @@ class PrefectServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=clean(**settings),
+                env=clean(**settings, **self.settings),
                 cwd=self.home,
                 start_new_session=True,
             )
@@ -107,10 +108,10 @@ class PrefectServer:
 
 
 @contextlib.contextmanager
-def serving(home: Path) -> Iterator[PrefectServer]:
+def serving(home: Path, **settings: str) -> Iterator[PrefectServer]:
     """Started and answering; its whole process group is ended on the way out."""
     home.mkdir(parents=True, exist_ok=True)
-    server = PrefectServer(home, _free_port())
+    server = PrefectServer(home, _free_port(), settings=settings)
     try:
         server.start()
         yield server
