@@ -188,7 +188,9 @@ def _of_channels(archive: Archive, wanted: Sequence[str]) -> set[str] | None:
 def _by_name(text: str, videos: Sequence[Video]) -> set[str]:
     name = text.strip().casefold()
     value = _source(text)
-    return {v.video_id for v in videos if v.channel_id == value or (name and v.channel_title.casefold() == name)}
+    return {
+        v.video_id for v in videos if (value and v.channel_id == value) or (name and v.channel_title.casefold() == name)
+    }
 
 
 def _by_source(text: str, runs: Sequence[Run], tried: Mapping[str, set[str]]) -> set[str]:

@@ -120,6 +120,8 @@ def a_run(run_id: str, source: str) -> Run:
 def test_channels_are_known_by_id_title_and_the_source_of_a_run(archive: Archive) -> None:
     other = "UC" + "y" * 22
     archive.put_videos([a_video("one"), a_video("two", channel_id=other, channel_title="New, Songs")])
+    archive.put_videos([a_video("without", channel_id="", channel_title="")])
+    fail(archive, "without", "transient", minutes=3)
     fail(archive, "one", "transient", minutes=1)
     fail(archive, "two", "transient", minutes=2)
     archive.put_run(a_run("run 1", "https://www.youtube.com/@OldSongs"))

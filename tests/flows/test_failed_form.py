@@ -7,6 +7,7 @@ from datetime import date
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prefect.exceptions import ParameterTypeError
 from pydantic import BaseModel, ValidationError
 
 from channelscribe.core.errors import FailureClass, UsageError
@@ -14,6 +15,7 @@ from channelscribe.core.model import Stage
 from channelscribe.failed import Which, Wish
 from deployments.retry import RetryRequest, form
 from flows.forms import FailedForm, PlanForm
+from flows.plan import plan
 from flows.retry_failed import retry_failed
 
 IDS = ("dQw4w9WgXcQ", "jNQXAC9IVRw")
@@ -84,6 +86,13 @@ def test_what_cannot_be_is_refused(wrong: dict[str, object], said: str) -> None:
     with pytest.raises(ValidationError) as error:
         FailedForm.model_validate(wrong)
     assert said in str(error.value)
+
+
+def test_the_flow_refuses_with_the_same_sentence() -> None:
+    with pytest.raises(ParameterTypeError, match=r"Write a number of days \(7\) or a day .* not 'yesterday'"):
+        retry_failed.validate_parameters({"failed": {"since": "yesterday"}})
+    with pytest.raises(ParameterTypeError, match="write seconds of sound per second, as 60 or 40-80"):
+        plan.validate_parameters({"source": "@a", "given": {"speed": "quick"}})
 
 
 @pytest.mark.parametrize("which", [FailedForm, PlanForm])

@@ -109,4 +109,4 @@ def assert_shared(station: Station, ended: list[Finished], bad: set[str]) -> Non
         tried = set(attempts(station.data, e.run_id)["video_id"]) - {""}
         summary = station.server.artifacts(e.run_id)["run-summary"]["data"]
         assert tried <= bad
-        assert ("finished by another run meanwhile" in summary) == (e.json["done"] < e.json["videos"]), summary
+        assert ("already done" in summary) == (e.json["done"] < e.json["videos"]), summary
