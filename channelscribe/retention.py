@@ -18,9 +18,10 @@ from pathlib import Path, PurePosixPath
 from pydantic import BaseModel, ConfigDict, Field
 
 from channelscribe.core.clock import Clock, SystemClock
-from channelscribe.core.errors import ChannelscribeError, Transient
+from channelscribe.core.errors import ChannelscribeError
 from channelscribe.core.model import Media, Transcript, Video
 from channelscribe.export.text import transcript_text
+from channelscribe.in_hand import free
 from channelscribe.retired import retirement
 from channelscribe.store.archive import Archive
 from channelscribe.store.status import DONE, video_status
@@ -200,10 +201,10 @@ def _delete(
 ) -> list[Item]:
     """Looks again with the videos' locks held, records, and only then deletes: a kill in between loses nothing."""
     with ExitStack() as held:
-        free = {item.video_id for item in some if _free(archive, item.video_id, held)}
+        ours = {item.video_id for item in some if held.enter_context(free(archive, item.video_id))}
         proofs, sure = _Proofs.read(archive), []
         for item in some:
-            media = archive.media_of(item.video_id) if item.video_id in free else None
+            media = archive.media_of(item.video_id) if item.video_id in ours else None
             same = media is not None and media.path == item.path
             why = _unverified(archive, media, proofs) if media is not None and same else "a run works on it"
             if media is None or why:
@@ -220,16 +221,6 @@ def _delete(
 
 def _days(media: Media, now: datetime) -> int:
     return (now - (media.downloaded_at or now)).days
-
-
-def _free(archive: Archive, video_id: str, held: ExitStack) -> bool:
-    try:
-        held.enter_context(archive.root.lock(f"video-{video_id}", timeout_s=0))
-    except Transient as error:
-        if error.code != "locked":
-            raise
-        return False
-    return True
 
 
 def _leftovers(archive: Archive, done: Retention) -> None:
@@ -251,8 +242,8 @@ def _leftovers(archive: Archive, done: Retention) -> None:
 
 
 def _leftover(archive: Archive, dry_run: bool, path: Path) -> list[Item]:
-    with ExitStack() as held:
-        if not _free(archive, path.name, held):
+    with free(archive, path.name) as ours:
+        if not ours:
             return []
         size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file() and not p.is_symlink())
         if not dry_run:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from channelscribe.core.clock import Clock, SystemClock
-from channelscribe.core.errors import ChannelscribeError, EnvironmentFailure, FailureClass, Transient
+from channelscribe.core.errors import ChannelscribeError, EnvironmentFailure, FailureClass
 from channelscribe.core.fingerprint import sha256_file
 from channelscribe.core.model import Media, Outcome, OutcomeState, Stage, Transcript, Video
 from channelscribe.export.text import sidecar_json, transcript_json, transcript_text
+from channelscribe.in_hand import free
 from channelscribe.ledger import damage, histories
 from channelscribe.odin.client import OdinClient
 from channelscribe.odin_check import check_uploads
@@ -101,8 +101,8 @@ def verify(
     transcripts, media, videos = _by_video(archive), archive.media(), archive.videos()
     for number, video_id in enumerate(media):
         video = videos.get(video_id) or Video(video_id, video_id)
-        with _in_hand(archive, video_id) as free:
-            if free:
+        with free(archive, video_id) as ours:
+            if ours:
                 _check(archive, done, video, transcripts.get(video_id, ()), history.get(video_id, []), mend)
             else:
                 done.busy += 1
@@ -124,23 +124,6 @@ def _by_video(archive: Archive) -> dict[str, list[str]]:
     for row in found.to_pylist():
         own[row["video_id"]].append(row["fingerprint"])
     return own
-
-
-@contextmanager
-def _in_hand(archive: Archive, video_id: str) -> Iterator[bool]:
-    """True while no run of this machine works on the video and none can begin to."""
-    lock = archive.root.lock(f"video-{video_id}", timeout_s=0)
-    try:
-        lock.__enter__()
-    except Transient as error:
-        if error.code != "locked":
-            raise
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.__exit__(None, None, None)
 
 
 def _check(archive: Archive, done: Verification, video: Video, known: Any, past: list[Outcome], mend: bool) -> None:

@@ -7,6 +7,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.transactions import CommitMode, transaction
 
 from channelscribe.asr.registry import expected_fingerprint
+from tasks.alarms import telling
 from tasks.scope import scope
 from tasks.steps import download, transcribe, upload, value
 
@@ -22,7 +23,7 @@ def ingest_video(video_id: str, title: str) -> str:
     s = scope()
     s.control.check()
     held = s.archive.claims.hold(f"video-{video_id}", s.control.check)
-    with held as claim, transaction(commit_mode=CommitMode.EAGER):
+    with telling(s.run_id, video_id), held as claim, transaction(commit_mode=CommitMode.EAGER):
         sha256 = value(download(video_id, title))
         fingerprint: str = expected_fingerprint(s.profile, sha256)
         claim.check()
