@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from channelscribe.core.clock import Clock, SystemClock
 from channelscribe.core.errors import LaneFailure, Throttled, Transient
 from channelscribe.youtube.config import YouTubeConfig
+from channelscribe.youtube.pace import SharedPace
 
 log = logging.getLogger(__name__)
 _TICK_S = 0.25
@@ -41,10 +42,16 @@ class LaneState:
 
 
 class Lane:
-    """Thread-safe. Make one per process and give it to everything that talks to YouTube."""
+    """Thread-safe. Make one per process and give it to everything that talks to YouTube.
 
-    def __init__(self, config: YouTubeConfig | None = None, clock: Clock | None = None) -> None:
+    With `pace` the spacing and the pauses are those of all processes of this machine together.
+    """
+
+    def __init__(
+        self, config: YouTubeConfig | None = None, clock: Clock | None = None, *, pace: SharedPace | None = None
+    ) -> None:
         self._config = config or YouTubeConfig()
+        self._pace = pace
         self._clock = clock or SystemClock()
         self._changed = threading.Condition()
         self._active = 0
@@ -95,6 +102,8 @@ class Lane:
                 return wait_s
             if self._active >= self._config.max_downloads or self._queue[0] is not ticket:
                 return 0.0
+            if self._pace is not None and (wait_s := self._pace.reserve(self._config.spacing_s)) > 0:
+                return wait_s
             self._active += 1
             self._next_start = now + self._config.spacing_s
             return None
@@ -119,6 +128,8 @@ class Lane:
             self._pauses += 1
             self._resume_at = now + length_s
             self._calm_from = self._resume_at + self._config.calm_s
+            if self._pace is not None:
+                self._pace.pause(length_s)
             log.warning("YouTube asks for a pause: everything waits %.0f s (%s)", length_s, self._reason)
             return length_s
 
