@@ -6,14 +6,12 @@ the next one, and an attempt that is not believable comes back at the next tempe
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeVar
 
-from channelscribe.asr.decoding import Decoding, release_memory
+from channelscribe.asr.decoding import Decoding
 from channelscribe.asr.encoder import Encoder
 from channelscribe.asr.intake import Intake
 from channelscribe.asr.judging import Heard, Judge
@@ -21,15 +19,13 @@ from channelscribe.asr.loading import LoadedWhisper
 from channelscribe.asr.planner import Plan
 from channelscribe.asr.plausible import Attempt
 from channelscribe.asr.pool import Pool
+from channelscribe.asr.recovery import Recovery
 from channelscribe.asr.tally import Tally
 from channelscribe.asr.timing import Worded, WordTimes
-from channelscribe.asr.trouble import is_device_lost, is_out_of_memory, no_memory, window_failure
 from channelscribe.core.gpu import Gate
 from channelscribe.core.profile import TranscriptionProfile
 from channelscribe.core.window import WindowText
 
-log = logging.getLogger(__name__)
-Built = TypeVar("Built")
 # From this share of filled slots on, decoding need not wait for the encoder beside it.
 _FULL_ENOUGH = 0.9
 
@@ -56,17 +52,19 @@ class Scheduler:
         tally: Tally,
         stopping: Callable[[], bool],
     ) -> None:
-        self._profile, self._plan = profile, plan
         self._pool, self._gate, self._tally, self._stopping = pool, gate, tally, stopping
         self._judge = Judge(whisper, profile)
         self._intake = Intake(Encoder(whisper), language)
-        self._decoding = self._fitting(lambda slots: Decoding(whisper, self._judge, slots))
+        self._recovery = Recovery(
+            profile, plan, gate, self._intake, lambda slots: Decoding(whisper, self._judge, slots)
+        )
+        self._decoding = self._recovery.decoding
         self._words = WordTimes(whisper, profile, plan.encode)
-        self._encode_alone = self._decode_alone = self._tried = 0
+        self._tried = 0
 
     @property
     def plan(self) -> Plan:
-        return self._plan
+        return self._recovery.plan
 
     @property
     def waiting(self) -> int:
@@ -82,12 +80,12 @@ class Scheduler:
         self._intake.forget_ended()
         self._decoding.forget_ended()
         self._words.forget_ended()
-        most = self._gate.most(self._plan.slots)
+        most = self._gate.most(self.plan.slots)
         self._gate.note(waiting=self._pool.waiting + self._intake.waiting, videos=self._pool.files)
         while self._words.due(idle=not self._to_decode) and not self._stopping():
             self._time_words(self._words.take())
         if not self.waiting:
-            self._intake.add(self._pool.take(min(self._plan.encode, most)))
+            self._intake.add(self._pool.take(min(self.plan.encode, most)))
         self._encode(most)
         self._decode(most)
 
@@ -107,7 +105,7 @@ class Scheduler:
             self._guarded_encode(partial(self._start, size))
 
     def _micro_batch(self, most: int) -> int:
-        return 1 if self._encode_alone else min(self._plan.encode, most)
+        return 1 if self._recovery.encode_alone else min(self.plan.encode, most)
 
     def _worth_encoding(self, spare: int, size: int) -> bool:
         """`spare` encoded windows are left once all slots are filled; below 0 slots stay empty."""
@@ -122,7 +120,7 @@ class Scheduler:
             self._intake.start(count)
         self._tally.encoded += count
         self._tally.micro_batches += 1
-        self._encode_alone = max(0, self._encode_alone - count)
+        self._recovery.encoded(count)
 
     def _await_encoding(self) -> None:
         with self._step("encode", self._tried):
@@ -136,7 +134,7 @@ class Scheduler:
             raise
         except Exception as error:  # noqa: BLE001  classified there, or raised again
             self._intake.give_back()
-            self._recover_encoding(error)
+            self._recovery.of_encoding(error, self._tried)
         finally:
             self._tally.encode_s += time.monotonic() - begun_s
 
@@ -153,7 +151,7 @@ class Scheduler:
         except Stopped:
             raise
         except Exception as error:  # noqa: BLE001  classified there, or raised again
-            self._recover_decoding(error, some)
+            self._recovery.of_decoding(error, some)
             return
         finally:
             self._tally.decode_s += time.monotonic() - begun_s
@@ -161,9 +159,9 @@ class Scheduler:
             self._hand_out(heard, attempt)
 
     def _to_admit(self, most: int) -> list[Heard]:
-        if self._decode_alone:
+        if self._recovery.decode_alone:
             most = 1
-        free = min(most, self._plan.slots) - len(self._decoding.live)
+        free = min(most, self.plan.slots) - len(self._decoding.live)
         return [self._intake.ready.popleft() for _ in range(min(max(0, free), len(self._intake.ready)))]
 
     def _admit(self, some: list[Heard]) -> None:
@@ -177,13 +175,13 @@ class Scheduler:
         try:
             text = self._judge.hear(heard, attempt)
         except Exception as error:  # noqa: BLE001  whatever a tokenizer says of one window's tokens
-            self._give_up(heard, error)
+            self._recovery.give_up(heard, error)
             return
         if text is None:
             self._tally.fallbacks += 1
             self._intake.ready.appendleft(heard)
             return
-        self._decode_alone = max(0, self._decode_alone - 1)
+        self._recovery.decoded()
         if not self._words.add(heard, text):
             self._deliver(heard, text)
 
@@ -200,107 +198,12 @@ class Scheduler:
         except Stopped:
             raise
         except Exception as error:  # noqa: BLE001  classified there, or raised again
-            self._recover_words(error, some)
+            self._recovery.of_words(error, self._words, some)
             return
         finally:
             self._tally.words_s += time.monotonic() - begun_s
         for each, text in zip(some, texts, strict=True):
             self._deliver(each.heard, text)
-
-    def _recover_words(self, error: Exception, some: list[Worded]) -> None:
-        self._raise_if_lost(error)
-        refused = is_out_of_memory(error)
-        if refused:
-            self._refused()
-        if not self._words.put_back(some, fewer=refused):
-            if refused:
-                some[0].heard.job.fail(no_memory(self._profile))
-            else:
-                self._give_up(some[0].heard, error)
-
-    def _recover_encoding(self, error: Exception) -> None:
-        """The windows are all in `fresh` again, those that failed in front."""
-        self._raise_if_lost(error)
-        tried, first = self._tried, self._intake.fresh[0]
-        if is_out_of_memory(error):
-            self._refused()
-            if not self._less_encoding(tried) and not self._fewer_slots():
-                self._intake.fresh.popleft()
-                first.job.fail(no_memory(self._profile))
-        elif tried > 1:
-            self._encode_alone = tried  # who of them it was shows when each is alone
-        else:
-            self._encode_alone = max(0, self._encode_alone - 1)
-            self._intake.fresh.popleft()
-            log.warning("window %d failed", first.sound.window.index, exc_info=error)
-            first.job.fail(window_failure(first.sound.window, error))
-
-    def _recover_decoding(self, error: Exception, some: list[Heard]) -> None:
-        """`some` were about to be admitted."""
-        self._raise_if_lost(error)
-        outside = [heard for heard in some if heard not in self._decoding.live]
-        self._intake.ready.extendleft(reversed(outside))
-        tried = self._take_back() + len(outside)
-        if is_out_of_memory(error):
-            self._refused()
-            if not self._fewer_slots() and not self._less_encoding(1):
-                self._intake.ready.popleft().job.fail(no_memory(self._profile))
-        elif tried > 1:
-            self._decode_alone = tried  # who of them it was shows when each is alone
-        else:
-            self._decode_alone = max(0, self._decode_alone - 1)
-            self._give_up(self._intake.ready.popleft(), error)
-
-    def _refused(self) -> None:
-        self._gate.out_of_memory()
-        release_memory()
-
-    def _less_encoding(self, tried: int) -> bool:
-        """Halves the micro-batch; False when it is one already."""
-        if tried <= 1 and self._plan.encode <= 1:
-            return False
-        self._plan = self._plan.with_less_encoding(tried)
-        log.warning("too little memory to encode %d windows, going on with %d", tried, self._plan.encode)
-        return True
-
-    def _fewer_slots(self) -> bool:
-        """Halves the slots; False when there is only one."""
-        if self._plan.slots <= 1:
-            return False
-        before, self._plan = self._plan.slots, self._plan.with_fewer_slots()
-        log.warning("too little memory for %d windows at once, going on with %d", before, self._plan.slots)
-        self._take_back()
-        self._fitting(self._decoding.resize)
-        return True
-
-    def _take_back(self) -> int:
-        """What was at work waits in front again; says how many."""
-        taken = self._decoding.take_back()
-        self._intake.ready.extendleft(reversed(taken))
-        return len(taken)
-
-    def _give_up(self, heard: Heard, error: Exception) -> None:
-        log.warning("window %d failed", heard.window.index, exc_info=error)
-        heard.job.fail(window_failure(heard.window, error))
-
-    def _fitting(self, build: Callable[[int], Built]) -> Built:
-        """Slots as planned, or half as many, or half of that. Raises EnvironmentFailure when not even one fits."""
-        while True:
-            try:
-                return build(self._plan.slots)
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                if self._plan.slots <= 1:
-                    raise no_memory(self._profile) from error
-                self._gate.out_of_memory()
-                self._plan = self._plan.with_fewer_slots()
-                log.warning("too little memory for the slots, going on with %d", self._plan.slots)
-                release_memory()
-
-    def _raise_if_lost(self, error: Exception) -> None:
-        if is_device_lost(error):
-            raise error
 
     @contextmanager
     def _step(self, stage: str, count: int) -> Iterator[None]:

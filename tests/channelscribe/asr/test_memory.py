@@ -1,4 +1,7 @@
-"""Memory stays flat: hours of one file, and many files, through the whole real chain with a tiny model."""
+"""Memory stays flat: an hour of one file, and many files, through the whole real chain with a tiny model.
+
+`python -m benchmarks.soak` does the same with 500 files and the shipped model.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from tests.emulators.speech import Score, Section, compose
 
 pytestmark = pytest.mark.slow
 RATE_HZ = 8_000
-ALLOWED_GROWTH_MIB = 48.0
+ALLOWED_GROWTH_MIB = 24.0
 
 
 def rss_mib() -> float:
@@ -44,24 +47,24 @@ def loop(path: Path, score: Score, repeats: int) -> float:
     return repeats * score.duration_s
 
 
-def test_hours_of_one_file(tmp_path: Path, profile: TranscriptionProfile) -> None:
+def test_an_hour_of_one_file(tmp_path: Path, profile: TranscriptionProfile) -> None:
     path = tmp_path / "long.wav"
-    duration_s = loop(path, Score(9, 300.0, sections=(Section("silence", 60.0, 260.0),)), 36)
+    duration_s = loop(path, Score(9, 300.0, sections=(Section("silence", 60.0, 260.0),)), 12)
     seen: list[tuple[float, float]] = []
 
     def progress(done_s: float) -> None:
-        if not seen or done_s > seen[-1][0] + 600:
+        if not seen or done_s > seen[-1][0] + 200:
             seen.append((done_s, rss_mib()))
 
     with open_engine(profile) as engine:
         made = engine.transcribe(path, video_id="long", media_sha256="0" * 64, progress=progress)
-    assert made.duration_s == duration_s == 3 * 3600
-    assert made.window_count > 200
+    assert made.duration_s == duration_s == 3600
+    assert made.window_count > 66
     settled = max(mib for done_s, mib in seen if done_s < duration_s / 4)
     assert max(mib for _, mib in seen) - settled < ALLOWED_GROWTH_MIB, seen
 
 
-def test_two_hundred_files(tmp_path: Path, profile: TranscriptionProfile) -> None:
+def test_many_files(tmp_path: Path, profile: TranscriptionProfile) -> None:
     path = tmp_path / "short.wav"
     loop(path, Score(8, 6.0), 1)
     with open_engine(profile) as engine, ThreadPoolExecutor(4) as pool:
@@ -69,13 +72,13 @@ def test_two_hundred_files(tmp_path: Path, profile: TranscriptionProfile) -> Non
         def some(first: int) -> float:
             jobs = [
                 pool.submit(engine.transcribe, path, video_id=str(i), media_sha256=str(i).zfill(64))
-                for i in range(first, first + 50)
+                for i in range(first, first + 12)
             ]
             assert all(job.result().window_count for job in jobs)
             return rss_mib()
 
-        sizes = [some(first) for first in (0, 50, 100, 150)]
-        assert engine.stats().windows >= 200
+        sizes = [some(first) for first in (0, 12, 24, 36)]
+        assert engine.stats().windows >= 48
         assert engine._pool.waiting_bytes == 0
     assert sizes[-1] - sizes[0] < ALLOWED_GROWTH_MIB, sizes
     assert not psutil.Process().children(recursive=True)

@@ -65,7 +65,7 @@ class LateEncoder(Encoder):
 
 @pytest.fixture(scope="module")
 def profile(tmp_path_factory: pytest.TempPathFactory) -> TranscriptionProfile:
-    folder = Tiny(seconds=2, languages=("en", "de"), seed=4).save(tmp_path_factory.mktemp("tiny"))
+    folder = Tiny(seconds=2, languages=("en", "de"), seed=4, positions=40).save(tmp_path_factory.mktemp("tiny"))
     return TranscriptionProfile(model=str(folder), window_s=2.0, temperatures=(0.0,), batch_size=8, pool_mib=16)
 
 

@@ -81,3 +81,11 @@ def test_halving_ends_at_one() -> None:
         found = found.with_fewer_slots().with_less_encoding(found.encode)
     assert (found.slots, found.encode) == (1, 1)
     assert Plan(8, 8).with_less_encoding(3).encode == 1
+
+
+@pytest.mark.parametrize(("own_gib", "guard_gib", "found_gib"), [(0, 22, 22), (10, 22, 10), (40, 22, 22), (22, 22, 22)])
+def test_the_guards_budget_bounds_the_plan(own_gib: float, guard_gib: float, found_gib: float) -> None:
+    profile = TranscriptionProfile(vram_budget_gib=own_gib).within_budget(guard_gib)
+    assert profile.vram_budget_gib == found_gib
+    assert profile.text_parameters() == TranscriptionProfile().text_parameters()
+    assert room_within(profile, 80 * GIB, 80 * GIB) == found_gib * GIB

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,13 +28,15 @@ from tests.channelscribe.asr.models import Tiny
 from tests.channelscribe.asr.parts import MemoryListener
 from tests.channelscribe.records import a_media, a_video
 
-SHA, COUNT = "ab" * 32, 28
+SHA, COUNT = "ab" * 32, 16
+# An interruption comes when so many windows have been read and so many of those are finished.
+READ, FINISHED = 9, 6
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Tiny(seconds=2, languages=("en", "de", "fr"), seed=4).save(tmp_path_factory.mktemp("tiny"))
+    return Tiny(seconds=2, languages=("en", "de", "fr"), seed=4, positions=40).save(tmp_path_factory.mktemp("tiny"))
 
 
 def small(folder: Path | str) -> TranscriptionProfile:
@@ -53,16 +56,21 @@ def root(tmp_path: Path) -> DataRoot:
 def hear(
     profile: TranscriptionProfile,
     keeper: WindowFiles | None,
-    listener: MemoryListener | None = None,
+    before: Callable[[WhisperEngine, int], None] = lambda engine, index: None,
     cancelled: Callable[[], bool] | None = None,
-    progress: Callable[[float], None] | None = None,
 ) -> tuple[Transcript, EngineStats]:
-    listener = listener or MemoryListener(lambda stem: COUNT)
+    """`before` is called before each window is read from the file."""
+    listener = MemoryListener(lambda stem: COUNT, before=lambda index: before(engine, index))
     with WhisperEngine(profile, listener, keeper=keeper) as engine:
-        made = engine.transcribe(
-            Path("v7.m4a"), video_id="v7", media_sha256=SHA, cancelled=cancelled, progress=progress
-        )
+        made = engine.transcribe(Path("v7.m4a"), video_id="v7", media_sha256=SHA, cancelled=cancelled)
         return made, engine.stats()
+
+
+def some_finished(engine: WhisperEngine) -> None:
+    until_s = time.monotonic() + 120
+    while engine.stats().windows < FINISHED:
+        assert time.monotonic() < until_s
+        time.sleep(0.005)
 
 
 def content(transcript: Transcript) -> Transcript:
@@ -76,16 +84,17 @@ def wanted(profile: TranscriptionProfile) -> Transcript:
     return content(made)
 
 
-def interrupt(profile: TranscriptionProfile, root: DataRoot, after_s: float = 12.0) -> KeptWindows:
-    """Cancels somewhere in the middle; what was kept then."""
+def interrupt(profile: TranscriptionProfile, root: DataRoot) -> KeptWindows:
+    """Cancels in the middle; what was kept then."""
     stop = threading.Event()
 
-    def progress(done_s: float) -> None:
-        if done_s > after_s:
+    def before(engine: WhisperEngine, index: int) -> None:
+        if index == READ:
+            some_finished(engine)
             stop.set()
 
     with pytest.raises(Transient) as caught:
-        hear(profile, WindowFiles(root), cancelled=stop.is_set, progress=progress)
+        hear(profile, WindowFiles(root), before, stop.is_set)
     assert caught.value.code == "cancelled"
     return WindowFiles(root).kept(expected_fingerprint(profile, SHA))
 
@@ -94,7 +103,7 @@ def test_a_cancelled_file_goes_on_where_it_was(
     profile: TranscriptionProfile, root: DataRoot, wanted: Transcript
 ) -> None:
     kept = interrupt(profile, root)
-    assert 5 <= len(kept.texts) < COUNT
+    assert FINISHED <= len(kept.texts) < COUNT
     assert kept.language == wanted.language
     made, stats = hear(profile, WindowFiles(root))
     assert content(made) == wanted
@@ -157,38 +166,44 @@ CHILD = """
 import sys
 from channelscribe.store.root import DataRoot
 from channelscribe.store.windows import WindowFiles
-from tests.channelscribe.asr.test_resuming import hear, small
+from tests.channelscribe.asr.test_resuming import READ, hear, small, some_finished
 import torch
 torch.set_num_threads(1)
-made, stats = hear(small(sys.argv[1]), WindowFiles(DataRoot.open(sys.argv[2])), progress=lambda s: print(s, flush=True))
+
+def before(engine, index):
+    if index == READ:
+        some_finished(engine)
+    if index == READ + 1:
+        print("in the middle", flush=True)
+        sys.stdin.read()
+
+made, stats = hear(small(sys.argv[1]), WindowFiles(DataRoot.open(sys.argv[2])), before)
 print("done", stats.resumed, stats.windows, flush=True)
 """
 
 
 def child(folder: Path, root: DataRoot) -> subprocess.Popen[str]:
+    """Reads on from the middle once its stdin is closed."""
     return subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(folder), root.url], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-c", CHILD, str(folder), root.url],
+        cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
 
 
-def lines(process: subprocess.Popen[str], at_least_s: float) -> None:
-    """Reads its progress so far."""
+def in_the_middle(process: subprocess.Popen[str]) -> None:
     assert process.stdout is not None
-    for line in process.stdout:
-        if not line.startswith("done") and float(line) > at_least_s:
-            return
-    raise AssertionError("ended before it was to be killed")
+    assert process.stdout.readline().strip() == "in the middle"
 
 
 def test_a_killed_process_loses_at_most_what_was_at_work(
     folder: Path, profile: TranscriptionProfile, root: DataRoot, wanted: Transcript
 ) -> None:
     process = child(folder, root)
-    lines(process, 12.0)
+    in_the_middle(process)
     process.kill()
     process.communicate()
     kept = WindowFiles(root).kept(expected_fingerprint(profile, SHA))
-    assert 5 <= len(kept.texts) < COUNT
+    assert FINISHED <= len(kept.texts) < COUNT
     made, stats = hear(profile, WindowFiles(root))
     assert content(made) == wanted
     assert (stats.resumed, stats.windows) == (len(kept.texts), COUNT - len(kept.texts))
@@ -199,7 +214,7 @@ def test_two_processes_at_one_file_and_one_killed(
 ) -> None:
     both = [child(folder, root), child(folder, root)]
     for process in both:
-        lines(process, 8.0)
+        in_the_middle(process)
     both[0].kill()
     both[0].communicate()
     said, _ = both[1].communicate()

@@ -36,7 +36,7 @@ NAMES = [f"v{i}" for i in range(1, 9)]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return Tiny(seconds=2, languages=("en", "de"), seed=4).save(tmp_path_factory.mktemp("tiny"))
+    return Tiny(seconds=2, languages=("en", "de"), seed=4, positions=40).save(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")

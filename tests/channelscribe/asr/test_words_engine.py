@@ -53,7 +53,7 @@ def spoken(found: dict[str, Any]) -> dict[str, list[tuple[str, list[str]]]]:
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> TranscriptionProfile:
-    folder = Tiny(seconds=2, languages=("en", "de"), seed=4).save(tmp_path_factory.mktemp("tiny"))
+    folder = Tiny(seconds=2, languages=("en", "de"), seed=4, positions=40).save(tmp_path_factory.mktemp("tiny"))
     return TranscriptionProfile(model=str(folder), window_s=2.0, temperatures=(0.0,), language="de", words=True)
 
 
