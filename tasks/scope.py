@@ -92,11 +92,10 @@ def open_scope(
         control = Control()
         archive.windows.sweep()
         gate, guarded = GuardGate(clock), None
-        profile, reader = find_card(gpu, profile, clock)
+        policy = policy or GuardPolicy()
+        profile, reader = find_card(gpu, profile, policy, clock)
         if reader is not None:
-            guarded = stack.enter_context(
-                _watched(reader, policy or GuardPolicy(), gate, control, archive, run_id, run_name, clock)
-            )
+            guarded = stack.enter_context(_watched(reader, policy, gate, control, archive, run_id, run_name, clock))
         engine = stack.enter_context(open_engine(profile, gate=gate if guarded else None, keeper=archive.windows))
         opened = RunScope(
             run_id=run_id,
@@ -118,12 +117,16 @@ def open_scope(
         yield opened
 
 
-def find_card(gpu: str, profile: TranscriptionProfile, clock: Clock) -> tuple[TranscriptionProfile, Reader | None]:
-    """The reader of the card, and the profile held to the device whose card that is.
+def find_card(
+    gpu: str, profile: TranscriptionProfile, policy: GuardPolicy, clock: Clock
+) -> tuple[TranscriptionProfile, Reader | None]:
+    """The reader of the card, and the profile held to the device whose card that is and to the memory that is guarded.
 
     The engine chooses among several cards by their free memory, and the guard must watch the one that it chose.
     """
     reader = open_reader(gpu, device=profile.device, clock=clock)
+    if reader is not None and policy.enabled:
+        profile = profile.within_budget(policy.vram_budget_gib)
     if reader is None or gpu.strip().lower() not in ("", "auto") or profile.device not in ("auto", "cuda"):
         return profile, reader
     reader.close()

@@ -85,6 +85,12 @@ class TranscriptionProfile(BaseModel):
             "no_speech_threshold": self.no_speech_threshold,
         }
 
+    def within_budget(self, gib: float) -> TranscriptionProfile:
+        """The same with at most so much of the card's memory; the text is the same."""
+        if 0 < self.vram_budget_gib <= gib:
+            return self
+        return self.model_copy(update={"vram_budget_gib": gib})
+
     @classmethod
     def preset(cls, name: Preset, **changes: Any) -> TranscriptionProfile:
         """A profile by preset name; `changes` override single fields, and a batch size that is given is kept."""
