@@ -67,6 +67,7 @@ def test_an_hour_of_one_file(tmp_path: Path, profile: TranscriptionProfile) -> N
 def test_many_files(tmp_path: Path, profile: TranscriptionProfile) -> None:
     path = tmp_path / "short.wav"
     loop(path, Score(8, 6.0), 1)
+    before = set(psutil.Process().children(recursive=True))
     with open_engine(profile) as engine, ThreadPoolExecutor(4) as pool:
 
         def some(first: int) -> float:
@@ -81,4 +82,4 @@ def test_many_files(tmp_path: Path, profile: TranscriptionProfile) -> None:
         assert engine.stats().windows >= 48
         assert engine._pool.waiting_bytes == 0
     assert sizes[-1] - sizes[0] < ALLOWED_GROWTH_MIB, sizes
-    assert not psutil.Process().children(recursive=True)
+    assert not set(psutil.Process().children(recursive=True)) - before

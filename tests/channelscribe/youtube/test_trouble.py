@@ -149,13 +149,14 @@ def test_trouble_that_stays_is_classified(
 
 
 def test_a_proxy_that_is_not_there_is_a_broken_connection(
-    downloader: Downloader, youtube: YouTubeEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    downloader: Downloader, youtube: YouTubeEmulator, tmp_path: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         nobody = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    for name in ("HTTPS_PROXY", "https_proxy"):
-        monkeypatch.setenv(name, nobody)
-    with pytest.raises(Transient) as unreachable:
+    # A monkeypatch of the fixture's kind would be undone after `youtube` is, and bring its proxy back for good.
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Transient) as unreachable:
+        for name in ("HTTPS_PROXY", "https_proxy"):
+            patch.setenv(name, nobody)
         downloader.download(titled(youtube, GOOD), tmp_path)
     assert unreachable.value.code == "network"
 
