@@ -50,7 +50,7 @@ class PrefectServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=clean(**settings, **self.settings),
+                env=clean(**{**settings, **self.settings}),
                 cwd=self.home,
                 start_new_session=True,
             )

@@ -7,6 +7,7 @@ it is as it must be. Takes minutes; nothing of it stays.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import json
 import os
@@ -27,6 +28,7 @@ from tests.flows.station import open_station
 from tests.object_store import object_store
 
 CLAIM_S = 10.0
+SERVER_TABLES = ("events", "event_resources", "flow_run", "task_run", "task_run_state", "log", "artifact")
 Texts = dict[str, str]
 
 
@@ -58,13 +60,15 @@ def storm(home: Path, given: argparse.Namespace) -> dict[str, Any]:
         ended = made.until_ended(run_id)
         took_s = time.monotonic() - began_s
         os.environ.update(store.environment(home / "reader"))
-        shared = texts(store.url)
+        shared, cards = texts(store.url), cards_of_runs(store.url)
+        kept = asyncio.run(rows_of(database))
         alone = alone_texts(home / "alone", server, given.videos)
-        return judge(made, run_id, ended, shared, alone) | happened | {"wall_s": round(took_s, 1), "shard_size": size}
+        measured = {"wall_s": round(took_s, 1), "shard_size": size, "server": kept, "runs of cards": cards}
+        return judge(made, run_id, ended, shared, alone) | happened | measured
 
 
 def disturb(made: Fleet) -> dict[str, Any]:
-    """One machine is killed after a quarter of the videos, another frozen after half, and woken when it was given up."""
+    """One machine is killed after a quarter of the videos; another is frozen after half, and woken when given up."""
     total = len(made.world.videos)
     made.until(lambda: len(made.documents()) >= total // 4, "a quarter")
     killed = busy(made, set())
@@ -101,6 +105,29 @@ def texts(url: str) -> Texts:
         line = f"{row['start_s']:.2f} {row['end_s']:.2f} {row['text']}"
         found[row["video_id"]] = f"{found.get(row['video_id'], '')}\n{line}".strip()
     return found
+
+
+def cards_of_runs(url: str) -> Texts:
+    """How many runs each simulated card did; a run on two cards would be told apart by both their names."""
+    from channelscribe.store.archive import Archive
+    from channelscribe.store.root import DataRoot
+
+    with Archive(DataRoot.open(url)) as archive:
+        seen = archive.query("SELECT DISTINCT run_id, uuid FROM gpu_metrics ORDER BY uuid")
+    by_run = seen.groupby("run_id")["uuid"].agg(" and ".join)
+    return {str(card): str(runs) for card, runs in by_run.value_counts().items()}
+
+
+async def rows_of(database: str) -> dict[str, int]:
+    """What the Prefect server keeps of it all, in rows and in bytes."""
+    import asyncpg  # type: ignore[import-untyped]
+
+    connection = await asyncpg.connect(database.replace("+asyncpg", ""))
+    try:
+        counts = {name: await connection.fetchval(f"SELECT count(*) FROM {name}") for name in SERVER_TABLES}
+        return counts | {"bytes": await connection.fetchval("SELECT pg_database_size(current_database())")}
+    finally:
+        await connection.close()
 
 
 def alone_texts(home: Path, server: PrefectServer, videos: int) -> Texts:
