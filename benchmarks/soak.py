@@ -3,6 +3,7 @@
 One engine hears that many files of one window each, while resident memory is read after every file. What grows with
 the number of files shows between the 20th and the last. `--scaling` compares 10, 100, 1,000 files, each in a process of
 its own. The model is the smallest, because what is measured is what a file costs beside its windows.
+`--sound FOLDER --model MODEL` hears real files instead, over and over, through decoder, speech detection and model.
 """
 
 from __future__ import annotations
@@ -69,6 +70,29 @@ def soak(job: Job) -> Soak:
     return Soak(tuple(resident), time.monotonic() - begun, ok)
 
 
+def soak_files(model: str, sound: Sequence[Path], count: int, threads: int) -> Soak:
+    """The same with real files, whose text must be the same each time that they come by."""
+    import torch
+
+    from channelscribe.asr.registry import open_engine
+    from channelscribe.core.profile import TranscriptionProfile
+
+    torch.set_num_threads(threads)
+    process, begun, resident, texts = psutil.Process(), time.monotonic(), [], dict[Path, set[str]]()
+    with open_engine(TranscriptionProfile(model=model)) as engine, ThreadPoolExecutor(8) as callers:
+
+        def hear(at: int) -> None:
+            path = sound[at % len(sound)]
+            made = engine.transcribe(path, video_id=str(at), media_sha256=f"{at:064x}")
+            texts.setdefault(path, set()).add(made.text)
+
+        for done in as_completed([callers.submit(hear, at) for at in range(count)]):
+            done.result()
+            gc.collect()
+            resident.append(process.memory_info().rss / 2**20)
+    return Soak(tuple(resident), time.monotonic() - begun, all(len(found) == 1 for found in texts.values()))
+
+
 def scaling(job: Job, counts: Sequence[int]) -> list[str]:
     said = []
     for count in counts:
@@ -86,14 +110,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made.add_argument("--files", type=int, default=500)
     made.add_argument("--scaling", action="store_true")
     made.add_argument("--threads", type=int, default=1)
+    made.add_argument("--sound", type=Path, help="a folder of sound files; with --model")
+    made.add_argument("--model", default="", help="a hub name or a folder")
     made.add_argument("--write", default="", metavar="HEADING", help="also append a section to RESULTS.md")
     asked = made.parse_args(arguments)
+    if bool(asked.sound) != bool(asked.model):
+        made.error("--sound and --model go together")
     folder = checkpoint("mini", Path(tempfile.gettempdir()) / "channelscribe-bench")
     job = Job("channelscribe", f"many-{asked.files}", "mini", str(folder), 0.0, 1.0, threads=asked.threads)
     if asked.scaling:
         lines, ok = scaling(job, (10, 100, 1000)), True
     else:
-        found = soak(job)
+        files = sorted(filter(Path.is_file, asked.sound.iterdir())) if asked.sound else []
+        found = soak_files(asked.model, files, asked.files, asked.threads) if files else soak(job)
         lines, ok = [found.text], found.tokens_ok
     sys.stdout.write("\n".join(lines) + "\n")
     if asked.write:
