@@ -52,7 +52,7 @@ class Worker:
             )
 
     def _card(self, name: str) -> None:
-        knobs = {"uuid": f"GPU-{name}", "forced_temp_c": 45.0, "start_temp_c": 45.0}
+        knobs = {"uuid": f"GPU-{name}", "ambient_c": 10.0, "start_temp_c": 40.0}
         (self.home / "card.json").write_text(json.dumps(knobs), encoding="utf-8")
 
     def tree(self) -> list[Any]:
