@@ -18,6 +18,7 @@ from channelscribe.ledger import Plan, plan
 from channelscribe.metrics import GpuTotals, totals
 from channelscribe.report import Fate, RunReport, draw_up
 from tasks.live import Live
+from tasks.patience import patiently
 from tasks.report import publish_report
 from tasks.scope import RunScope
 
@@ -122,7 +123,7 @@ class Account:
             if not stopped_by:
                 raise
             report = self._report(stopped_by)  # the disk that stopped the run also refuses its account
-        publish_report(report)
+        patiently(lambda: publish_report(report), self.scope.control, self.scope.clock)
         return report
 
     def _report(self, stopped_by: str) -> RunReport:

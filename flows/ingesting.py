@@ -5,7 +5,7 @@ What `sync_channel` and `retry_failed` share; they differ only in how they come 
 
 from __future__ import annotations
 
-import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.exceptions import Pause
-from prefect.futures import PrefectFuture
+from prefect.futures import PrefectConcurrentFuture
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -33,6 +33,7 @@ from channelscribe.youtube.download import AudioFormat
 from flows.account import Account
 from flows.forms import GuardForm, TranscriptionForm
 from tasks.ingest import ingest_video
+from tasks.patience import Patience, first_over, turned_away
 from tasks.report import Progress
 from tasks.scope import RunScope, open_scope
 
@@ -144,22 +145,28 @@ def make_plan(scope: RunScope, video_ids: Sequence[str], retry_parked: bool) -> 
 
 
 def ingest_all(scope: RunScope, todo: Sequence[Video]) -> None:
-    """Submits one task per video, as seats become free, and waits for all. A failing video never fails this."""
-    seats = threading.Semaphore(scope.profile.videos_in_flight)
-    progress = Progress(len(todo))
-    futures: list[PrefectFuture[str]] = []
-    for video in todo:
-        while not seats.acquire(timeout=PROGRESS_S):
-            progress.show(futures)
-        if scope.control.stopped():
-            break
-        future = ingest_video.submit(video.video_id, label(video))
-        future.add_done_callback(lambda _: seats.release())
-        futures.append(future)
-    for future in futures:
-        while not future.state.is_final():
-            future.wait(timeout=PROGRESS_S)
-            progress.show(futures)
+    """Submits one task per video, as seats become free, and waits for all. A failing video never fails this.
+
+    A video whose task was turned away, as no server answered, gets a new task.
+    """
+    progress, patience = Progress(len(todo)), Patience(scope.control, scope.clock)
+    waiting, over = deque(todo), 0
+    working: dict[PrefectConcurrentFuture[str], Video] = {}
+    while working or (waiting and not scope.control.stopped()):
+        while waiting and len(working) < scope.profile.videos_in_flight and not scope.control.stopped():
+            video = waiting.popleft()
+            future = ingest_video.submit(video.video_id, label(video))
+            assert isinstance(future, PrefectConcurrentFuture), "the pool is one of threads"
+            working[future] = video
+        ended = {future: working.pop(future) for future in first_over(working, PROGRESS_S)}
+        away = [video for future, video in ended.items() if turned_away(future)]
+        waiting.extendleft(reversed(away))
+        over += len(ended) - len(away)
+        progress.show(over)
+        if away:
+            patience.lasts()
+        elif ended:
+            patience.renew()
 
 
 def label(video: Video) -> str:

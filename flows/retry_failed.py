@@ -22,6 +22,7 @@ from flows.forms import FailedForm, GuardForm, TranscriptionForm
 from flows.ingesting import AS_CONFIGURED, GUARD_AS_CONFIGURED, POOL, Job, data_root, ingest, make_plan
 from tasks.choosing import choose_failed, show_choice
 from tasks.marking import mark_run
+from tasks.patience import patiently
 from tasks.scope import RunScope
 
 WHAT_A_SYNC_WOULD = FailedForm()
@@ -63,7 +64,7 @@ def retry_failed(
         return _only_shown(failed, data)
 
     def chosen(scope: RunScope, account: Account) -> Plan:
-        choice = choose_failed(wish)
+        choice = patiently(lambda: choose_failed(wish), scope.control, scope.clock)
         account.listed({"channel_title": "Failed videos, again", **choice})
         return make_plan(scope, account.video_ids, retry_parked=True)
 

@@ -30,6 +30,7 @@ from flows.ingesting import AS_CONFIGURED, GUARD_AS_CONFIGURED, Job, data_root, 
 from flows.sync_channel import NO_SELECTION
 from flows.sync_shard import MOST_VIDEOS
 from tasks.discover import discover
+from tasks.patience import patiently
 from tasks.scope import RunScope, open_scope
 from tasks.shards import Limits, Shard, ShardRuns, pool_of_shards
 
@@ -147,7 +148,7 @@ def _begin(
 ) -> Cut:
     """Lists and cuts; on a Retry takes what the first try listed and how it cut that."""
     if (before := kept(scope.archive.root, scope.run_id)) is None:
-        account.listed(discover(source, chosen))
+        account.listed(patiently(lambda: discover(source, chosen), scope.control, scope.clock))
         pieces = cut(make_plan(scope, account.video_ids, retry_parked), shard_size)
         before = Beginning(account.listing, pieces)
         keep(scope.archive.root, scope.run_id, before)

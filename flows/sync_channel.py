@@ -15,6 +15,7 @@ from flows.account import Account
 from flows.forms import GuardForm, SelectionForm, TranscriptionForm
 from flows.ingesting import AS_CONFIGURED, GUARD_AS_CONFIGURED, POOL, Job, ingest, make_plan
 from tasks.discover import discover
+from tasks.patience import patiently
 from tasks.scope import RunScope
 
 NO_SELECTION = SelectionForm()
@@ -55,7 +56,7 @@ def sync_channel(
     chosen = selection.selection()
 
     def choose(scope: RunScope, account: Account) -> Plan:
-        account.listed(discover(source, chosen))
+        account.listed(patiently(lambda: discover(source, chosen), scope.control, scope.clock))
         return make_plan(scope, account.video_ids, retry_parked)
 
     return ingest(Job(source, transcription, media, upload, tolerate_failures, data, guard), choose)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.transactions import CommitMode, transaction
 
 from channelscribe.asr.registry import expected_fingerprint
 from tasks.alarms import telling
+from tasks.patience import patiently
 from tasks.scope import scope
 from tasks.steps import download, transcribe, upload, value
 
@@ -22,14 +25,16 @@ def ingest_video(video_id: str, title: str) -> str:
     """
     s = scope()
     s.control.check()
+    call = partial(patiently, control=s.control, clock=s.clock)
     held = s.archive.claims.hold(f"video-{video_id}", s.control.check)
     with telling(s.run_id, video_id), held as claim, transaction(commit_mode=CommitMode.EAGER):
-        sha256 = value(download(video_id, title))
+        sha256 = value(call(lambda: download(video_id, title)))
         fingerprint: str = expected_fingerprint(s.profile, sha256)
         claim.check()
         lost = not s.archive.has_transcript(fingerprint, video_id)
-        transcribe.with_options(refresh_cache=lost)(video_id, title, fingerprint)
+        step = transcribe.with_options(refresh_cache=lost)
+        call(lambda: step(video_id, title, fingerprint))
         if s.odin is not None:
             claim.check()
-            upload(video_id, title, fingerprint)
+            call(lambda: upload(video_id, title, fingerprint))
         return fingerprint

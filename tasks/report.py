@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable
 from uuid import UUID
 
 from prefect import task
@@ -13,30 +14,57 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.cache_policies import NO_CACHE
-from prefect.futures import PrefectFuture
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from channelscribe.report import RunReport
 from channelscribe.summary import markdown, problem_rows
 
+log = logging.getLogger(__name__)
+
 
 class Progress:
-    """A progress bar on the run's page, over the videos that need work; told only when it has moved."""
+    """A progress bar on the run's page, over the videos that need work; told only when it has moved.
+
+    The run goes on without it when the server does not take it.
+    """
 
     def __init__(self, total: int) -> None:
         self._total = total
         self._shown = 0
-        described = f"of {total} videos that need work"
-        made = create_progress_artifact(0.0, key="videos-done", description=described) if total else None
+        self._artifact: UUID | None = None
+        if total:
+            self._try(self._create)
+
+    def show(self, over: int) -> None:
+        """`over` videos have ended, well or not."""
+        if self._artifact is not None and over != self._shown:
+            self._try(lambda: self._update(over))
+
+    def _create(self) -> None:
+        described = f"of {self._total} videos that need work"
+        made = create_progress_artifact(0.0, key="videos-done", description=described)
         self._artifact = made if isinstance(made, UUID) else None
 
-    def show(self, futures: Sequence[PrefectFuture[str]]) -> None:
-        finished = sum(future.state.is_final() for future in futures)
-        if self._artifact is not None and finished != self._shown:
-            self._shown = finished
-            update_progress_artifact(self._artifact, progress=100.0 * finished / self._total)
+    def _update(self, over: int) -> None:
+        assert self._artifact is not None
+        update_progress_artifact(self._artifact, progress=100.0 * over / self._total)
+        self._shown = over
+
+    def _try(self, act: Callable[[], None]) -> None:
+        try:
+            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+                act()
+        except Exception as error:  # noqa: BLE001 - whatever the server says, a bar must never harm the run
+            log.debug("The progress bar could not be brought to the server: %s: %s", type(error).__name__, error)
 
 
-@task(task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
+@task(
+    task_run_name="report",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=6,
+    retry_delay_seconds=10,  # a server that is just restarting takes the report a little later
+)
 def publish_report(report: RunReport) -> None:
     """Writes the summary and the table of failures as artifacts of the run."""
     create_markdown_artifact(markdown(report), key="run-summary", description=report.sentence)
