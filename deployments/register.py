@@ -176,8 +176,11 @@ def main() -> None:
     """`python -m deployments.register`: at the server of PREFECT_API_URL, for workers that start in this folder."""
     from prefect.client.orchestration import get_client
 
+    from deployments.automations import apply
+
     with get_client(sync_client=True) as client:
         sys.stdout.write("\n".join(register(client, Path.cwd())) + "\n")
+        sys.stderr.write(apply(client).sentence + "\n")
 
 
 if __name__ == "__main__":

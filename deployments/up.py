@@ -29,11 +29,22 @@ def up(session: Session, port: int | None) -> None:
     with open_stack(home, Path.cwd(), port, session.say) as stack:
         session.say(f"Prefect UI: {stack.server.ui_url}")
         session.say(f"deployments: {', '.join(stack.deployments)}")
+        session.say(_automations())
         session.say(f"data: {session.shown_data}   logs: {home / 'logs'}")
         session.say("Ctrl-C ends everything")
         with suppress(KeyboardInterrupt):
             watch(stack)
         session.say("ending worker and server")
+
+
+def _automations() -> str:
+    """Brings our automations to the server that the stack runs; says which blocks they lack."""
+    from prefect.client.orchestration import get_client
+
+    from deployments.automations import apply
+
+    with get_client(sync_client=True) as client:
+        return apply(client).sentence
 
 
 def watch(stack: Stack, clock: Clock | None = None) -> None:
