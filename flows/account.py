@@ -17,6 +17,7 @@ from channelscribe.gpu_figures import gpu_line
 from channelscribe.ledger import Plan, plan
 from channelscribe.metrics import GpuTotals, totals
 from channelscribe.report import Fate, RunReport, draw_up
+from tasks.alarms import tell_budgets
 from tasks.live import Live
 from tasks.patience import patiently
 from tasks.report import publish_report
@@ -118,6 +119,7 @@ class Account:
             if card.samples:
                 report = replace(report, gpu=gpu_line(card, report.audio_s))
             archive.put_run(self._final(report, card))
+            tell_budgets(archive.runs(), self.scope.clock.now())
             archive.tidy()
         except ChannelscribeError:
             if not stopped_by:

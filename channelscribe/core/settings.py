@@ -52,6 +52,19 @@ class Settings(BaseSettings):
         description="Of electricity, in your currency; for plans.",
     )
 
+    budget_kwh: float | None = Field(
+        None,
+        ge=0,
+        validation_alias=_either("CHANNELSCRIBE_BUDGET_KWH"),
+        description="Electricity of the cards in a calendar month; more of it is told.",
+    )
+    budget_quota: int | None = Field(
+        None,
+        ge=0,
+        validation_alias=_either("CHANNELSCRIBE_BUDGET_QUOTA"),
+        description="Units of YouTube's quota in a day; more of it is told.",
+    )
+
     youtube_api_keys: SecretStr = Field(
         SecretStr(""), validation_alias=_either("YOUTUBE_API_KEYS", "YOUTUBE_API_KEY"), description="Comma-separated."
     )

@@ -28,7 +28,10 @@ from tests.deployments.worker.api import wait_for
 from tests.flows.server import PrefectServer
 
 SECRET = "hush-0123456789"
-TELLING = {"a run failed", "the guard stopped a run", "a pause takes long", "a lane is blocked", "no progress"}
+TELLING = {
+    "a run failed", "the guard stopped a run", "a pause takes long", "a lane is blocked", "a budget is used up",
+    "no progress",
+}  # fmt: skip
 
 
 class Receiver:
