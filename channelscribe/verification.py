@@ -77,7 +77,8 @@ class Verification:
             f"{self.files} files beside them and {self.documents} documents looked at"
         )
         left = f"; {self.busy} videos left to a run that works on them" if self.busy else ""
-        found = f"{len(self.findings)} things are broken" if self.findings else "all of it is sound"
+        count = len(self.findings)
+        found = f"{count} thing{'s are' if count > 1 else ' is'} broken" if count else "all of it is sound"
         return f"{looked}{left}: {found}."
 
 
