@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
 
-from channelscribe.asr.registry import expected_fingerprint
+from channelscribe.asr.registry import fingerprinter
 from channelscribe.core.errors import FailureClass
 from channelscribe.core.model import Outcome, OutcomeState, Stage, Video
 from channelscribe.core.profile import TranscriptionProfile
@@ -81,9 +81,9 @@ def _finished(archive: Archive, profile: TranscriptionProfile, project_id: str |
         return set()
     transcribed = archive.transcribed()
     uploads = archive.uploads() if project_id is not None else {}
-    finished = set()
+    finished, fingerprint_of = set(), fingerprinter(profile)
     for video_id, item in media.items():
-        fingerprint = expected_fingerprint(profile, item.sha256)
+        fingerprint = fingerprint_of(item.sha256)
         sent = uploads.get((project_id, document_key(item.stem))) if project_id is not None else None
         uploaded = project_id is None or (sent and sent.fingerprint == fingerprint)
         if uploaded and (fingerprint, video_id) in transcribed:

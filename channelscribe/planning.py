@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, time
+from datetime import datetime
 from typing import Any
 
 from channelscribe.asr.model import resolve_model
-from channelscribe.asr.registry import expected_fingerprint
+from channelscribe.asr.registry import fingerprinter
+from channelscribe.budget import quota_used
 from channelscribe.core.clock import Clock
 from channelscribe.core.errors import UsageError
 from channelscribe.core.model import Availability, Video
@@ -24,7 +25,6 @@ from channelscribe.ledger import Plan, plan
 from channelscribe.measured import Rate, bytes_per_second, joules, past_runs, speed
 from channelscribe.store.archive import Archive
 from channelscribe.youtube.config import YouTubeConfig
-from channelscribe.youtube.keys import PACIFIC
 from channelscribe.youtube.listing import Listing, Selection, make_lister
 from channelscribe.youtube.source import parse_source
 
@@ -181,7 +181,7 @@ def forecast(
         disk_bytes=_disk(_sum(download, lengths), bytes_per_second(archive)),
         free_bytes=archive.root.free_bytes(),
         quota_listing=listing.quota_units,
-        quota_used=_used_today(archive, now),
+        quota_used=quota_used(archive.runs(), now),
         quota_budget=DAILY_UNITS if listing.quota_units else 0,
         skipped=_skipped(work),
         notes=listing.notes,
@@ -219,8 +219,11 @@ def _lengths(archive: Archive, videos: Sequence[Video]) -> dict[str, float]:
 def _heard(archive: Archive, videos: Sequence[Video], profile: TranscriptionProfile) -> set[str]:
     """Those whose transcript stands already."""
     files, whole = archive.media(), archive.transcribed()
+    if not whole:
+        return set()
+    fingerprint_of = fingerprinter(profile)
     own = ((v.video_id, files[v.video_id].sha256) for v in videos if v.video_id in files)
-    return {video_id for video_id, sha256 in own if (expected_fingerprint(profile, sha256), video_id) in whole}
+    return {video_id for video_id, sha256 in own if (fingerprint_of(sha256), video_id) in whole}
 
 
 def _sum(videos: Sequence[Video], lengths: dict[str, float]) -> float:
@@ -258,11 +261,6 @@ def _disk(audio_s: float, rate: Rate | None) -> Estimate:
         assumed = ASSUMED_BYTES_PER_S * audio_s
         return Estimate(assumed, assumed, assumed, "assumed: m4a of 128 kbit/s")
     return Estimate(rate.typical * audio_s, rate.low * audio_s, rate.high * audio_s, rate.basis)
-
-
-def _used_today(archive: Archive, now: datetime) -> int:
-    midnight = datetime.combine(now.astimezone(PACIFIC).date(), time(), PACIFIC)
-    return sum(run.quota_units for run in archive.runs() if run.started_at >= midnight)
 
 
 def _skip(video: Video, state: str, reason: str, retry_after: datetime | None) -> Skip:

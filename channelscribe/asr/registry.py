@@ -73,14 +73,23 @@ def open_engine(
 
 def expected_fingerprint(profile: TranscriptionProfile, media_sha256: str, engine: str = "whisper") -> str:
     """The `Transcript.fingerprint` that transcribing this media with this profile would have."""
-    ref = resolve_model(profile)
-    return transcript_fingerprint(
-        media_sha256=media_sha256,
-        engine=engine_spec(engine).name,
-        model=ref.name,
-        model_revision=ref.revision,
-        parameters=profile.text_parameters(),
-    )
+    return fingerprinter(profile, engine)(media_sha256)
+
+
+def fingerprinter(profile: TranscriptionProfile, engine: str = "whisper") -> Callable[[str], str]:
+    """The same for many media: looks at the model's files once, and not once for each of them."""
+    ref, name, parameters = resolve_model(profile), engine_spec(engine).name, profile.text_parameters()
+
+    def fingerprint(media_sha256: str) -> str:
+        return transcript_fingerprint(
+            media_sha256=media_sha256,
+            engine=name,
+            model=ref.name,
+            model_revision=ref.revision,
+            parameters=parameters,
+        )
+
+    return fingerprint
 
 
 def _named(path: str) -> Callable[..., Any]:
