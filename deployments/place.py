@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from channelscribe.core.redact import remember_secret
+
 USUAL_PORT = 4200
 _SERVER_FILE = "server.json"
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -80,7 +82,12 @@ def server_settings(home: Path) -> dict[str, str]:
 
 
 def client_settings(home: Path, api_url: str) -> dict[str, str]:
-    return server_settings(home) | {"PREFECT_API_URL": api_url}
+    """Of every client of our server, its password included where the server was given one."""
+    own = server_settings(home) | {"PREFECT_API_URL": api_url}
+    if password := os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
+        own["PREFECT_API_AUTH_STRING"] = os.environ.get("PREFECT_API_AUTH_STRING") or password
+        remember_secret(password)
+    return own
 
 
 def free_port(preferred: int = USUAL_PORT) -> int:
