@@ -25,9 +25,26 @@ class SelectionForm(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    since: str = Field(default="", pattern=_DATE, title="Published since", description="YYYY-MM-DD; empty: no limit.")
-    until: str = Field(default="", pattern=_DATE, title="Published until", description="YYYY-MM-DD; empty: no limit.")
-    latest: int = Field(default=0, ge=0, title="Latest N videos", description="0: all.")
+    since: str = Field(
+        default="",
+        title="Published since",
+        description="Day as YYYY-MM-DD (UTC); empty: no limit.",
+        json_schema_extra={"pattern": _DATE},  # for the dashboard, which refuses before the run is made
+    )
+    until: str = Field(
+        default="",
+        title="Published until",
+        description="Day as YYYY-MM-DD (UTC), itself included; empty: no limit.",
+        json_schema_extra={"pattern": _DATE},
+    )
+    latest: int = Field(default=0, ge=0, title="Latest N videos", description="Only the newest N; 0: all.")
+
+    @field_validator("since", "until")
+    @classmethod
+    def _written_as_a_day(cls, text: str) -> str:
+        if text and not _DAY.fullmatch(text):
+            raise ValueError(f"Write a day as YYYY-MM-DD (2026-01-31) or nothing, not {text[:40]!r}.")
+        return text
 
     def selection(self) -> Selection:
         """Raises UsageError for dates that do not exist or are the wrong way round."""
@@ -67,13 +84,21 @@ class GuardForm(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    guard: Literal["as configured", "on", "off"] = Field(default="as configured", title="Guard")
-    temp_c: float = Field(default=0, ge=0, le=110, title="Temperature ceiling (°C)", description="0: as configured.")
+    guard: Literal["as configured", "on", "off"] = Field(
+        default="as configured", title="Guard", description="Off: nothing slows or pauses the card but the card itself."
+    )
+    temp_c: float = Field(
+        default=0, ge=0, le=110, title="Temperature ceiling (°C)", description="Of the chip; 0: as configured."
+    )
     power_w: float = Field(
         default=0, ge=0, le=2000, title="Power ceiling (W)", description="Moving average; 0: as configured."
     )
     vram_budget_gib: float = Field(
-        default=0, ge=0, le=1024, title="Memory budget (GiB)", description="0: as configured."
+        default=0,
+        ge=0,
+        le=1024,
+        title="Memory budget (GiB)",
+        description="Of the card, for all that runs on it; 0: as configured.",
     )
     max_pause_s: float = Field(
         default=0, ge=0, le=86_400, title="Longest pause (s)", description="Then the run ends; 0: as configured."

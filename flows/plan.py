@@ -21,7 +21,8 @@ from channelscribe.core.settings import Settings, complete_network_environment
 from channelscribe.forecast_text import SHOWN_SKIPS, markdown, skip_rows
 from channelscribe.planning import Forecast, Odds, look_ahead
 from channelscribe.store.archive import Archive
-from flows.forms import PlanForm, SelectionForm, TranscriptionForm
+from flows.fields import AlsoParked, ArchivePlace, Given, Selected, Source, ToOdin, Transcribing
+from flows.forms import PlanForm, SelectionForm
 from flows.ingesting import AS_CONFIGURED, data_root
 from tasks.marking import mark_run
 
@@ -37,13 +38,13 @@ NOTHING_GIVEN = PlanForm()
     validate_parameters=True,
 )
 def plan(
-    source: str,
-    selection: SelectionForm = NO_SELECTION,
-    upload: bool = True,
-    retry_parked: bool = False,
-    transcription: TranscriptionForm = AS_CONFIGURED,
-    given: PlanForm = NOTHING_GIVEN,
-    data: str = "",
+    source: Source,
+    selection: Selected = NO_SELECTION,
+    upload: ToOdin = True,
+    retry_parked: AlsoParked = False,
+    transcription: Transcribing = AS_CONFIGURED,
+    given: Given = NOTHING_GIVEN,
+    data: ArchivePlace = "",
 ) -> State[Any]:
     """Says what a sync of the source would take; lists it, and changes nothing.
 

@@ -6,7 +6,7 @@ goes on with one run, it works on the failures of all runs and channels of an ar
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -18,7 +18,17 @@ from channelscribe.failed import choose
 from channelscribe.ledger import Plan
 from channelscribe.store.archive import Archive
 from flows.account import Account
-from flows.forms import FailedForm, GuardForm, TranscriptionForm
+from flows.fields import (
+    ArchivePlace,
+    FailedVideos,
+    Guarded,
+    MediaFile,
+    OnlyShown,
+    Tolerant,
+    ToOdin,
+    Transcribing,
+)
+from flows.forms import FailedForm
 from flows.ingesting import AS_CONFIGURED, GUARD_AS_CONFIGURED, POOL, Job, data_root, ingest, make_plan
 from tasks.choosing import choose_failed, show_choice
 from tasks.marking import mark_run
@@ -37,14 +47,14 @@ WHAT_A_SYNC_WOULD = FailedForm()
     validate_parameters=True,
 )
 def retry_failed(
-    failed: FailedForm = WHAT_A_SYNC_WOULD,
-    dry_run: bool = False,
-    upload: bool = True,
-    tolerate_failures: bool = False,
-    transcription: TranscriptionForm = AS_CONFIGURED,
-    media: Literal["m4a", "mp3", "mp4"] = "m4a",
-    data: str = "",
-    guard: GuardForm = GUARD_AS_CONFIGURED,
+    failed: FailedVideos = WHAT_A_SYNC_WOULD,
+    dry_run: OnlyShown = False,
+    upload: ToOdin = True,
+    tolerate_failures: Tolerant = False,
+    transcription: Transcribing = AS_CONFIGURED,
+    media: MediaFile = "m4a",
+    data: ArchivePlace = "",
+    guard: Guarded = GUARD_AS_CONFIGURED,
 ) -> State[Any]:
     """Tries failed videos of the archive again, each from the step at which it failed.
 

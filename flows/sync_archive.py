@@ -7,7 +7,7 @@ did, it reads from the archive they share.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from prefect import flow, get_run_logger
 from prefect.client.orchestration import get_client
@@ -25,7 +25,18 @@ from channelscribe.ledger import Plan, plan
 from channelscribe.sharding import Beginning, Cut, cut, keep, kept, resume, untouched
 from channelscribe.youtube.listing import Selection
 from flows.account import Account
-from flows.forms import GuardForm, SelectionForm, TranscriptionForm
+from flows.fields import (
+    AlsoParked,
+    ArchivePlace,
+    Guarded,
+    MediaFile,
+    Selected,
+    Source,
+    Tolerant,
+    ToOdin,
+    Transcribing,
+    titled,
+)
 from flows.ingesting import AS_CONFIGURED, GUARD_AS_CONFIGURED, Job, data_root, make_plan
 from flows.sync_channel import NO_SELECTION
 from flows.sync_shard import MOST_VIDEOS
@@ -36,8 +47,8 @@ from tasks.shards import Limits, Shard, ShardRuns, pool_of_shards
 
 SHARDS = "sync-shard/shard"
 MOST_POLL_S = 5.0
-ShardSize = Annotated[int, Field(ge=1, le=MOST_VIDEOS)]
-AtOnce = Annotated[int, Field(ge=1, le=200)]
+ShardSize = Annotated[int, Field(ge=1, le=MOST_VIDEOS), titled("Videos in a shard")]
+AtOnce = Annotated[int, Field(ge=1, le=200), titled("Shards at once")]
 
 
 @flow(
@@ -48,17 +59,17 @@ AtOnce = Annotated[int, Field(ge=1, le=200)]
     validate_parameters=True,
 )
 def sync_archive(
-    source: str,
-    selection: SelectionForm = NO_SELECTION,
+    source: Source,
+    selection: Selected = NO_SELECTION,
     shard_size: ShardSize = 100,
     shards_at_once: AtOnce = 8,
-    transcription: TranscriptionForm = AS_CONFIGURED,
-    media: Literal["m4a", "mp3", "mp4"] = "m4a",
-    upload: bool = True,
-    tolerate_failures: bool = False,
-    retry_parked: bool = False,
-    data: str = "",
-    guard: GuardForm = GUARD_AS_CONFIGURED,
+    transcription: Transcribing = AS_CONFIGURED,
+    media: MediaFile = "m4a",
+    upload: ToOdin = True,
+    tolerate_failures: Tolerant = False,
+    retry_parked: AlsoParked = False,
+    data: ArchivePlace = "",
+    guard: Guarded = GUARD_AS_CONFIGURED,
 ) -> State[Any]:
     """Discovers once, gives what the archive does not hold to the workers of the cards, and reports over all.
 

@@ -5,14 +5,25 @@ The one flow behind the scheduled deployment, the notebook and `channelscribe sy
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 
 from channelscribe.ledger import Plan
 from flows.account import Account
-from flows.forms import GuardForm, SelectionForm, TranscriptionForm
+from flows.fields import (
+    AlsoParked,
+    ArchivePlace,
+    Guarded,
+    MediaFile,
+    Selected,
+    Source,
+    Tolerant,
+    ToOdin,
+    Transcribing,
+)
+from flows.forms import SelectionForm
 from flows.ingesting import AS_CONFIGURED, GUARD_AS_CONFIGURED, POOL, Job, ingest, make_plan
 from tasks.discover import discover
 from tasks.patience import patiently
@@ -30,15 +41,15 @@ NO_SELECTION = SelectionForm()
     validate_parameters=True,
 )
 def sync_channel(
-    source: str,
-    selection: SelectionForm = NO_SELECTION,
-    transcription: TranscriptionForm = AS_CONFIGURED,
-    media: Literal["m4a", "mp3", "mp4"] = "m4a",
-    upload: bool = True,
-    tolerate_failures: bool = False,
-    retry_parked: bool = False,
-    data: str = "",
-    guard: GuardForm = GUARD_AS_CONFIGURED,
+    source: Source,
+    selection: Selected = NO_SELECTION,
+    transcription: Transcribing = AS_CONFIGURED,
+    media: MediaFile = "m4a",
+    upload: ToOdin = True,
+    tolerate_failures: Tolerant = False,
+    retry_parked: AlsoParked = False,
+    data: ArchivePlace = "",
+    guard: Guarded = GUARD_AS_CONFIGURED,
 ) -> State[Any]:
     """Discovers, downloads, transcribes and uploads what the archive does not hold yet.
 

@@ -5,7 +5,7 @@ The same work as `sync_channel`, without listing: asking YouTube again would cos
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -13,12 +13,12 @@ from pydantic import Field
 
 from channelscribe.ledger import Plan
 from flows.account import Account
-from flows.forms import GuardForm, TranscriptionForm
+from flows.fields import ArchivePlace, Guarded, MediaFile, Source, Tolerant, ToOdin, Transcribing, titled
 from flows.ingesting import AS_CONFIGURED, GUARD_AS_CONFIGURED, POOL, Job, ingest, make_plan
 from tasks.scope import RunScope
 
 MOST_VIDEOS = 500
-VideoIds = Annotated[list[str], Field(max_length=MOST_VIDEOS)]
+VideoIds = Annotated[list[str], Field(max_length=MOST_VIDEOS), titled("Videos")]
 
 
 @flow(
@@ -30,13 +30,13 @@ VideoIds = Annotated[list[str], Field(max_length=MOST_VIDEOS)]
 )
 def sync_shard(
     videos: VideoIds,
-    source: str = "",
-    transcription: TranscriptionForm = AS_CONFIGURED,
-    media: Literal["m4a", "mp3", "mp4"] = "m4a",
-    upload: bool = True,
-    tolerate_failures: bool = False,
-    data: str = "",
-    guard: GuardForm = GUARD_AS_CONFIGURED,
+    source: Source = "",
+    transcription: Transcribing = AS_CONFIGURED,
+    media: MediaFile = "m4a",
+    upload: ToOdin = True,
+    tolerate_failures: Tolerant = False,
+    data: ArchivePlace = "",
+    guard: Guarded = GUARD_AS_CONFIGURED,
 ) -> State[Any]:
     """Downloads, transcribes and uploads these videos, as far as the archive does not hold them yet.
 

@@ -5,13 +5,14 @@ Every one may run beside a sync. The work is in the library; here it gets its fo
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow, get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
+from pydantic import Field
 
 from blocks.odin import OdinCredentials
 from blocks.state import export_state
@@ -23,16 +24,25 @@ from channelscribe.retention import RetentionRule, retain
 from channelscribe.store.archive import Archive
 from channelscribe.store.root import DataRoot
 from channelscribe.verification import verify
+from flows.fields import ArchivePlace, OnlyShown, Tolerant, titled
 from tasks.upkeep import show
 
 STATE = "prefect/state.json"
 USUAL_RULE = RetentionRule()
+AlsoOdin = Annotated[bool, titled("Ask ODIN too")]
+Mend = Annotated[bool, titled("Mend")]
+Rule = Annotated[RetentionRule, titled("Rule")]
+Backups = Annotated[str, titled("Place of the backups")]
+AlsoSound = Annotated[bool, titled("Also the sound")]
+Kept = Annotated[int, Field(ge=0, le=10_000), titled("Backups kept")]
+EmptyPlace = Annotated[str, titled("New archive")]
+BackupName = Annotated[str, titled("Backup")]
 _OPTIONS: dict[str, Any] = {"retries": 0, "persist_result": False, "validate_parameters": True}
 
 
 @flow(name="verify-archive", flow_run_name="verify", **_OPTIONS)
 def verify_archive(
-    odin: bool = False, mend: bool = True, tolerate_failures: bool = False, data: str = ""
+    odin: AlsoOdin = False, mend: Mend = True, tolerate_failures: Tolerant = False, data: ArchivePlace = ""
 ) -> State[Any]:
     """Hashes every media file, reads every transcript, compares the files beside them with the tables.
 
@@ -51,7 +61,7 @@ def verify_archive(
 
 
 @flow(name="compact-archive", flow_run_name="compact", **_OPTIONS)
-def compact_archive(data: str = "") -> State[Any]:
+def compact_archive(data: ArchivePlace = "") -> State[Any]:
     """Makes few large files of the many small ones of every table.
 
     Args:
@@ -65,7 +75,7 @@ def compact_archive(data: str = "") -> State[Any]:
 
 
 @flow(name="retain-archive", flow_run_name="retain", **_OPTIONS)
-def retain_archive(rule: RetentionRule = USUAL_RULE, dry_run: bool = True, data: str = "") -> State[Any]:
+def retain_archive(rule: Rule = USUAL_RULE, dry_run: OnlyShown = True, data: ArchivePlace = "") -> State[Any]:
     """Deletes what is old by rule, and only what is verified. A dry run shows what it would delete.
 
     Args:
@@ -80,7 +90,7 @@ def retain_archive(rule: RetentionRule = USUAL_RULE, dry_run: bool = True, data:
 
 
 @flow(name="back-up-archive", flow_run_name="back up to {target}", **_OPTIONS)
-def back_up_archive(target: str, media: bool = False, keep: int = 6, data: str = "") -> State[Any]:
+def back_up_archive(target: Backups, media: AlsoSound = False, keep: Kept = 6, data: ArchivePlace = "") -> State[Any]:
     """Saves tables, texts and the state of this server without its secrets, checksummed and read back.
 
     Args:
@@ -97,7 +107,7 @@ def back_up_archive(target: str, media: bool = False, keep: int = 6, data: str =
 
 
 @flow(name="restore-archive", flow_run_name="restore into {data}", **_OPTIONS)
-def restore_archive(target: str, data: str, name: str = "") -> State[Any]:
+def restore_archive(target: Backups, data: EmptyPlace, name: BackupName = "") -> State[Any]:
     """Brings a backup into an empty folder and reads all of it back.
 
     Args:
