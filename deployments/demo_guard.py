@@ -40,13 +40,13 @@ from deployments.up import watch
 FOLDER = "demo-guard-data"
 COOLING = "Cooling down"
 LOOK_S = 1.0
-# A small cooler near its limit: hot within seconds of work, cool again within seconds of rest.
-PLANT = {"scenario": "demo", "start_temp_c": 60.0, "ambient_c": 32.0}
-# Short steps, so that a pause begins soon; a long way down, so that it can be seen.
+# Too hot after two seconds of work, so that a fast machine shows a pause too.
+PLANT = {"scenario": "cabinet"}
+# Short steps, so that a pause begins soon; a longer way down, so that it can be seen.
 SETTINGS = {
-    "CHANNELSCRIBE_BATCH_SIZE": "4",
+    "CHANNELSCRIBE_BATCH_SIZE": "2",
     "CHANNELSCRIBE_GUARD_SAMPLE_S": "0.5",
-    "CHANNELSCRIBE_GUARD_RESUME_BELOW_C": "12",
+    "CHANNELSCRIBE_GUARD_RESUME_BELOW_C": "8",
 }
 
 

@@ -37,6 +37,7 @@ from channelscribe.youtube.listing import Lister, make_lister
 from tasks.gpu_picture import GpuPicture
 from tasks.guarding import Guarding, guarding
 
+log = logging.getLogger(__name__)
 _SCOPE: ContextVar[RunScope] = ContextVar("run_scope")
 _TASK_LOGGERS = ("prefect.task_runs", "prefect.flow_runs", "prefect.task_engine", "prefect.flow_engine")
 UPLOADS_AT_ONCE = 2  # no rate limit of ODIN is published; two at a time is what research/odin.md 1.9 advises
@@ -158,7 +159,10 @@ def _watched(
         try:
             yield guarded
         finally:
-            archive.flush()
+            try:
+                archive.flush()
+            except ChannelscribeError as error:  # it must not take the place of what ended the run
+                log.warning("The last readings of the card could not be written: %s", error)
             picture.close()
 
 

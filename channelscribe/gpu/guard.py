@@ -15,7 +15,7 @@ from channelscribe.core.clock import Clock, SystemClock
 from channelscribe.core.errors import CoolingTimeout, GpuFailure
 from channelscribe.core.gpu import Card, Cause, Decision, GpuSample, Reader, Reading, Zone
 from channelscribe.core.guard import GIB, GuardPolicy
-from channelscribe.gpu.gate import GuardGate
+from channelscribe.gpu.gate import LOADING, GuardGate
 from channelscribe.gpu.judgement import Judgement
 from channelscribe.gpu.policy import GuardState, decide, start
 from channelscribe.gpu.sim import LoadedReader
@@ -118,7 +118,7 @@ class Guard:
         """Reads, judges and acts."""
         load = self._gate.take_load()
         if isinstance(self._reader, LoadedReader):
-            self._reader.load(load.busy_share)
+            self._reader.load(0.0 if load.stage == LOADING else load.busy_share)  # copying weights heats nothing
         sample = self._befriended(self._reader.sample())
         with self._lock:
             self._gate.beat()

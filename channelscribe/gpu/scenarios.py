@@ -92,6 +92,8 @@ _PEERS = Build(
 )
 _QUICK = Build(name="Simulated card, quick", cooler_k_per_w=0.14, cooler_tau_s=8.0, die_k_per_w=0.006)
 
+_CABINET = Build(name="Simulated card, cabinet", cooler_k_per_w=0.12, cooler_tau_s=8.0, die_k_per_w=0.006)
+
 SCENARIOS = {
     s.name: s
     for s in (
@@ -104,6 +106,15 @@ SCENARIOS = {
             step_s=0.3,
             duration_s=120.0,
             changes=(Change(12.0, {"fan_failed": True}), Change(20.0, {"fan_failed": False})),
+        ),
+        Scenario(
+            "cabinet",
+            "A small card in a closed cabinet: warm at rest, too hot after two seconds of work, cool again within ten.",
+            _CABINET,
+            ambient_c=58.0,
+            start_temp_c=62.0,
+            step_s=0.3,
+            duration_s=120.0,
         ),
         Scenario("cool", "A card in a cold room; nothing to guard.", ambient_c=10.0),
         Scenario("hot", "A hot day: unguarded, the card settles above its ceiling.", ambient_c=35.0, step_s=2.0),

@@ -7,6 +7,7 @@ may write at once; of several rows about one thing the latest counts.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import weakref
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -39,6 +40,7 @@ from channelscribe.store.windows import WindowFiles
 if TYPE_CHECKING:
     import pandas as pd
 
+log = logging.getLogger(__name__)
 _NEWEST_FIRST = "ORDER BY published_at DESC NULLS LAST, video_id"
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 _ABANDONED_S = 24 * 3600.0
@@ -123,7 +125,12 @@ class Archive:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except ChannelscribeError as refused:
+            if error is None:
+                raise
+            log.warning("what waited could not be written: %s", refused)  # the error on its way is told
 
     def videos(self) -> dict[str, Video]:
         """Every video, newest first."""

@@ -33,7 +33,7 @@ def server(tmp_path: Path) -> Iterator[PrefectServer]:
 def begun(station: Station) -> Running:
     """A run whose flow run has a tag, so that every task asks the server before it begins, and asks once only."""
     command = [sys.executable, "-m", "tests.flows.tagged", "sync", "--data", str(station.data), station.channel]
-    settings = {"CHANNELSCRIBE_VIDEOS_IN_FLIGHT": "2", "PREFECT_CLIENT_MAX_RETRIES": "0", "PYTHONPATH": str(CHECKOUT)}
+    settings = {"PREFECT_CLIENT_MAX_RETRIES": "0", "PYTHONPATH": str(CHECKOUT)}
     running = Running([*command, "--json"], station.environment(**settings), station.home / "commands")
     station.started.append(running)
     return running
@@ -51,13 +51,12 @@ def test_a_server_that_is_killed_twice_and_comes_back_costs_no_video(tmp_path: P
         running.until(lambda: AWAY in running.said())
         assert not station.media_requests(), "the tasks of the first videos were turned away"
         server.start()
-        running.until(lambda: len(station.media_requests()) == 2)
+        running.until(lambda: len(station.media_requests()) >= 2)
         before = running.said().count(AWAY)
         kill(server)
         faults.clear()
-        running.until(lambda: running.said().count(AWAY) == before + 2)
-        assert table(station.data, "media").shape[0] == 2
-        assert table(station.data, "transcripts").empty, "the steps of both videos were turned away"
+        running.until(lambda: running.said().count(AWAY) >= before + 2)
+        assert table(station.data, "transcripts").empty, "the steps that follow the downloads were turned away"
         server.start()
         ended = running.wait()
 

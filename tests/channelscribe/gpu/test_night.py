@@ -7,6 +7,7 @@ at the ceiling with the air and fan of that moment (Plant.steady_duty), summed u
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import pytest
@@ -39,6 +40,26 @@ def test_a_night_never_exceeds_the_ceiling_by_more_than_one_step_heats(row: Row)
     assert not row.stopped
 
 
+def test_every_time_above_the_ceiling_is_the_work_of_one_step(night: list[Moment]) -> None:
+    """Each stay above it has its peak within one step (or one sample, where that is longer) after the last moment at
+    or under the ceiling; from there on it cools, so nothing but that step has brought it up."""
+    longest_s = max(SCENARIOS["night"].step_s, POLICY.sample_s)
+    stays = above(night)
+    assert stays, "the night is hot enough to say something"
+    for stay in stays:
+        peak = max(stay, key=lambda m: m.temp_c)
+        assert peak.at_s - (stay[0].at_s - stay[0].seconds) <= longest_s + 1e-6
+        assert peak.temp_c - peak.ceiling_c <= peak.heating_c
+
+
+def above(night: list[Moment]) -> list[list[Moment]]:
+    """The moments above the ceiling, each uninterrupted stay by itself."""
+    stays: list[list[Moment]] = []
+    for over, group in itertools.groupby(night, lambda m: m.temp_c > m.ceiling_c):
+        stays += [list(group)] if over else []
+    return stays
+
+
 def test_a_night_keeps_what_the_plant_allows(row: Row) -> None:
     assert row.of_allowed is not None
     assert row.of_allowed >= MOST_WANTED
@@ -61,6 +82,13 @@ def test_hot_days_are_held_and_cool_ones_left_alone(name: str) -> None:
     assert row.above_c <= row.step_heating_c
     assert row.of_allowed is not None
     assert row.of_allowed >= (0.995 if name == "cool" else MOST_WANTED), scenario.about
+
+
+@pytest.mark.parametrize("name", ["demo", "cabinet", "fan-failure"])
+def test_what_heats_within_seconds_is_held_within_one_step(name: str) -> None:
+    row = run(name, ours(POLICY))
+    assert row.pauses > 0
+    assert row.step_heating_c is not None and row.above_c <= row.step_heating_c
 
 
 def test_ours_keeps_more_than_a_pause_of_the_same_safety() -> None:
