@@ -40,8 +40,13 @@ def figure_rows(found: GpuTotals, audio_s: float) -> list[tuple[str, str]]:
     ]
 
 
-def gpu_line(found: GpuTotals, audio_s: float) -> str:
-    """The figures in one sentence."""
+def price(energy_j: float, price_per_kwh: float) -> str:
+    """What this energy costs, in the currency of the price."""
+    return f"{energy_j / 3.6e6 * price_per_kwh:,.4f} at {price_per_kwh:g} a kWh, the card alone"
+
+
+def gpu_line(found: GpuTotals, audio_s: float, price_per_kwh: float | None = None) -> str:
+    """The figures in one sentence; with the money where a price is known."""
     if not found.samples:
         return "No card was watched."
     parts = [
@@ -50,6 +55,8 @@ def gpu_line(found: GpuTotals, audio_s: float) -> str:
         f"at work {_said(found.busy_share, '{:.0%}')} of the time",
         f"paused {_paused(found)}",
     ]
+    if price_per_kwh is not None and found.energy_j is not None:
+        parts.insert(2, f"money {price(found.energy_j, price_per_kwh)}")
     per_joule = found.audio_s_per_joule(audio_s)
     return ", ".join(parts) + (f", {per_joule:.3g} s of sound per joule." if per_joule is not None else ".")
 

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from channelscribe.core.model import Outcome, OutcomeState, Stage, Video
 from channelscribe.core.text import cell
+from channelscribe.gpu_figures import price
 from channelscribe.report import Fate, RunReport
 
 MOST_ROWS = 120
@@ -73,6 +74,7 @@ class Figures:
     lane: str = ""
     card: str = ""
     energy_j: float | None = None
+    price_per_kwh: float | None = None
     paused_s: float | None = None
 
 
@@ -179,7 +181,7 @@ def _sound_s(videos: Sequence[Video]) -> float:
 
 def page(glance: Glance, figures: Figures, title: str, now: datetime) -> str:
     """Markdown of bounded size, whatever the number of videos."""
-    failed = f", {glance.failed} not" if glance.failed else ""
+    failed = f", {glance.failed} {'not' if glance.sentence else 'failed so far'}" if glance.failed else ""
     lines = [f"# {cell(title)}: {glance.done} of {glance.videos} videos done{failed}", ""]
     lines += [_moment(glance, figures, now), ""]
     lines += ["| step | videos | minutes of sound | sound per second | time left |", "|---|---:|---:|---:|---:|"]
@@ -227,7 +229,7 @@ def _step_row(step: Step, figures: Figures) -> str:
 def _figure_rows(glance: Glance, figures: Figures) -> list[tuple[str, str]]:
     heard_s = next((_heard(s, figures).audio_s for s in glance.steps if s.stage is Stage.TRANSCRIBE), 0.0)
     per_hour = heard_s / figures.elapsed_s if figures.elapsed_s > 0 else 0.0
-    queues = f"{figures.downloads_waiting} downloads in line, {glance.between} videos between two steps"
+    queues = f"{figures.downloads_waiting} in line to download, {glance.between} between two steps"
     queues += f", {figures.windows_waiting} windows waiting for the engine"
     rows = [("throughput", f"{per_hour:.1f} hours of sound per hour"), ("queues", queues)]
     if figures.slots:
@@ -236,7 +238,9 @@ def _figure_rows(glance: Glance, figures: Figures) -> list[tuple[str, str]]:
     rows += [("card", cell(figures.card))] if figures.card else []
     rows += [("paused by the guard", _span(figures.paused_s))] if figures.paused_s is not None else []
     rows += [("energy", f"{figures.energy_j / 1000:,.1f} kJ")] if figures.energy_j is not None else []
-    rows += [("money", f"{glance.cost_usd:,.4f} USD")] if glance.cost_usd is not None else []
+    if figures.energy_j is not None and figures.price_per_kwh is not None:
+        rows.append(("money for energy", price(figures.energy_j, figures.price_per_kwh)))
+    rows += [("money for services", f"{glance.cost_usd:,.4f} USD")] if glance.cost_usd is not None else []
     return rows
 
 

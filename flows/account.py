@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from channelscribe.core.errors import ChannelscribeError
 from channelscribe.core.model import Outcome, OutcomeState, Run
 from channelscribe.core.redact import redact
+from channelscribe.core.settings import Settings
 from channelscribe.gpu_figures import gpu_line
 from channelscribe.ledger import Plan, plan
 from channelscribe.metrics import GpuTotals, totals
@@ -117,7 +118,7 @@ class Account:
             report = self._report(stopped_by)
             card = totals(archive.moments(self.scope.run_id))
             if card.samples:
-                report = replace(report, gpu=gpu_line(card, report.audio_s))
+                report = replace(report, gpu=gpu_line(card, report.audio_s, Settings().price_per_kwh))
             archive.put_run(self._final(report, card))
             tell_budgets(archive.runs(), self.scope.clock.now())
             archive.tidy()

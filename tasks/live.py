@@ -17,6 +17,7 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from channelscribe.core.model import Video
+from channelscribe.core.settings import Settings
 from channelscribe.live import Board, Figures, page
 from channelscribe.report import RunReport
 from tasks.gpu_picture import Artifact
@@ -59,6 +60,7 @@ class Live:
         self.board = Board(todo, upload=scope.odin is not None)
         self._publish = publish or Artifact(scope.run_id, KEY, "The videos of this run, while it runs")
         self._show, self._every_s = _SHOWN.get(), every_s
+        self._price = Settings().price_per_kwh
         self._began_s = scope.clock.monotonic()
         self._published_s: float | None = None
         self._told: set[str] = set()
@@ -115,6 +117,7 @@ class Live:
             lane=lane.closed or (f"paused for {lane.paused_for_s:.0f} s: {lane.reason}" if lane.paused_for_s else ""),
             card=(last.decision.reason or FREE) if last else "",
             energy_j=card.energy_j if card else None,
+            price_per_kwh=self._price,
             paused_s=card.paused_s if card else None,
         )
 

@@ -80,6 +80,14 @@ def test_time_left_follows_from_the_runs_own_speed() -> None:
     assert "About 60 s left" in shown(board, elapsed_s=60, heard_s=1200), "unfinished files count as far as heard"
 
 
+def test_energy_costs_money_where_a_price_is_known() -> None:
+    board = Board(films(1), upload=False)
+    assert "money" not in shown(board, energy_j=7.2e6) + shown(board, price_per_kwh=0.3)
+    text = shown(board, energy_j=7.2e6, price_per_kwh=0.3)
+    assert "| energy | 7,200.0 kJ |" in text
+    assert "| money for energy | 0.6000 at 0.3 a kWh, the card alone |" in text
+
+
 @pytest.mark.parametrize("lengths", [None, 60.0])
 def test_the_page_of_five_hundred_videos_is_small(lengths: float | None) -> None:
     todo = [replace(v, title="|[<b>" * 300, duration_s=lengths) for v in films(500)]

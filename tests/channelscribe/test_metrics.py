@@ -136,7 +136,8 @@ def test_whatever_a_card_says_the_totals_are_numbers_that_can_be(found: list[Mom
     assert made.busy_share is None or 0 <= made.busy_share <= 1
     assert made.throttled_s is None or made.throttled_s <= made.seconds + 1e-6
     assert (made.paused_s or 0) + (made.slowed_s or 0) <= made.seconds + 1e-6
-    assert gpu_line(made, 60.0).endswith(".")
+    assert gpu_line(made, 60.0).endswith(".") and "money" not in gpu_line(made, 60.0)
+    assert ("money" in gpu_line(made, 60.0, 0.3)) == (made.energy_j is not None)
     assert len(figure_rows(made, 60.0)) == 9
 
 
