@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import subprocess
@@ -177,6 +178,29 @@ def test_a_manifest_that_leads_out_of_the_root_is_refused(folder: DataRoot, tmp_
     with pytest.raises(ChannelscribeError):
         restore(target, DataRoot.open(tmp_path / "new"))
     assert not (tmp_path / "outside.txt").exists()
+
+
+@pytest.mark.parametrize(
+    "evil", ["../outside.txt", "archive/../../outside.txt", "/{tmp}/outside.txt", "..\\outside.txt"]
+)
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_a_hostile_backup_whose_checksums_agree_writes_nothing_outside(evil: str, kind: bytes, tmp_path: Path) -> None:
+    path, name = evil.format(tmp=str(tmp_path).strip("/")), "channelscribe-20260101T000000Z"
+    data, made = b"evil", io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        info = tarfile.TarInfo(path)
+        info.type, info.linkname, info.size = kind, "/etc/hostname", len(data) if kind == tarfile.REGTYPE else 0
+        tar.addfile(info, io.BytesIO(data))
+    digest = hashlib.sha256(data).hexdigest()
+    entry = {"path": path, "bytes": len(data), "sha256": digest, "tar": f"{name}.001.tar"}
+    tars = [[f"{name}.001.tar", len(made.getvalue()), hashlib.sha256(made.getvalue()).hexdigest()]]
+    said = {"format": 1, "made_at": "2026-01-01T00:00:00+00:00", "entries": [entry], "tars": tars, "rows": {}}
+    target, root = DataRoot.open(tmp_path / "backups"), DataRoot.open(tmp_path / "new" / "root")
+    target.write_bytes(f"{name}.001.tar", made.getvalue())
+    target.write_bytes(name + MANIFEST, json.dumps({**said, "missing": []}).encode())
+    with pytest.raises(ChannelscribeError):
+        restore(target, root)
+    assert [p.name for p in tmp_path.rglob("*outside*")] == []
 
 
 def test_no_backup_and_a_wrong_name_are_told(make_root: MakeRoot) -> None:
