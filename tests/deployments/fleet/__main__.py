@@ -7,7 +7,6 @@ it is as it must be. Takes minutes; nothing of it stays.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import json
 import os
@@ -21,14 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.deployments.fleet.fleet import Fleet, Worker, fleet
-from tests.deployments.fleet.postgres import postgres
+from tests.deployments.fleet.postgres import ON_POSTGRES, postgres, rows_of
 from tests.emulators import worlds
 from tests.flows.server import PrefectServer, serving
 from tests.flows.station import open_station
 from tests.object_store import object_store
 
-CLAIM_S = 10.0
-SERVER_TABLES = ("events", "event_resources", "flow_run", "task_run", "task_run_state", "log", "artifact")
+CLAIM_S, ALONE_S = 10.0, 3600.0
 Texts = dict[str, str]
 
 
@@ -51,7 +49,7 @@ def storm(home: Path, given: argparse.Namespace) -> dict[str, Any]:
     with contextlib.ExitStack() as opened:
         database = opened.enter_context(postgres())
         store = opened.enter_context(object_store())
-        server = opened.enter_context(serving(home / "server", PREFECT_SERVER_DATABASE_CONNECTION_URL=database))
+        server = opened.enter_context(serving(home / "server", **{ON_POSTGRES: database}))
         own = {"data": store.url, "store": store.environment, "cards": given.workers}
         made = opened.enter_context(fleet(home, server, world, **own, CHANNELSCRIBE_CLAIM_S=str(CLAIM_S)))
         began_s = time.monotonic()
@@ -61,9 +59,10 @@ def storm(home: Path, given: argparse.Namespace) -> dict[str, Any]:
         took_s = time.monotonic() - began_s
         os.environ.update(store.environment(home / "reader"))
         shared, cards = texts(store.url), cards_of_runs(store.url)
-        kept = asyncio.run(rows_of(database))
-        alone = alone_texts(home / "alone", server, given.videos)
+        kept = rows_of(database)
         measured = {"wall_s": round(took_s, 1), "shard_size": size, "server": kept, "runs of cards": cards}
+        sys.stderr.write(json.dumps({"before the single worker": measured | happened}) + "\n")
+        alone = alone_texts(home / "alone", server, given.videos)
         return judge(made, run_id, ended, shared, alone) | happened | measured
 
 
@@ -118,22 +117,12 @@ def cards_of_runs(url: str) -> Texts:
     return {str(card): str(runs) for card, runs in by_run.value_counts().items()}
 
 
-async def rows_of(database: str) -> dict[str, int]:
-    """What the Prefect server keeps of it all, in rows and in bytes."""
-    import asyncpg  # type: ignore[import-untyped]
-
-    connection = await asyncpg.connect(database.replace("+asyncpg", ""))
-    try:
-        counts = {name: await connection.fetchval(f"SELECT count(*) FROM {name}") for name in SERVER_TABLES}
-        return counts | {"bytes": await connection.fetchval("SELECT pg_database_size(current_database())")}
-    finally:
-        await connection.close()
-
-
 def alone_texts(home: Path, server: PrefectServer, videos: int) -> Texts:
     """The same channel by one worker, on a folder, undisturbed."""
     with open_station(home, server, worlds.many(videos)) as station:
-        ended = station.sync("--no-upload")
+        running = station.start("--no-upload")
+        running.process.wait(ALONE_S)
+        ended = running.wait()
         assert ended.code == 0, ended.err
         return texts(str(station.data))
 

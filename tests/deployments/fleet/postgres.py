@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -13,6 +14,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+ON_POSTGRES = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
+COUNTED = ("events", "event_resources", "flow_run", "task_run", "task_run_state", "log", "artifact", "deployment")
 _START_S = 60.0
 
 
@@ -47,6 +50,22 @@ def postgres() -> Iterator[str]:
         finally:
             server.send_signal(signal.SIGINT)  # "fast": nobody is waited for
             server.wait(30)
+
+
+def rows_of(database: str) -> dict[str, int]:
+    """What a Prefect server keeps there, in rows by table and in bytes."""
+    return asyncio.run(_rows_of(database.replace("+asyncpg", "")))
+
+
+async def _rows_of(database: str) -> dict[str, int]:
+    import asyncpg  # type: ignore[import-untyped]
+
+    connection = await asyncpg.connect(database)
+    try:
+        counts = {name: await connection.fetchval(f"SELECT count(*) FROM {name}") for name in COUNTED}
+        return counts | {"bytes": await connection.fetchval("SELECT pg_database_size(current_database())")}
+    finally:
+        await connection.close()
 
 
 def _await(port: int, server: subprocess.Popen[bytes]) -> None:
