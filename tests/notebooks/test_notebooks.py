@@ -70,6 +70,11 @@ def shown(cell: Any) -> str:
     return "".join(texts)
 
 
+def drawn(cell: Any) -> str:
+    """Every markdown a cell displays, as it stood in the end."""
+    return "".join(o.get("data", {}).get("text/markdown", "") for o in cell.outputs)
+
+
 def rows(cell: Any) -> int:
     """How many rows the table under a cell has."""
     body = re.search(r"<tbody>(.*?)</tbody>", shown(cell), re.S)
@@ -97,11 +102,14 @@ def test_the_first_channel_runs_by_the_environment_alone(tmp_path: Path) -> None
             IPYTHONDIR=str(tmp_path / "ipython"),
             JUPYTER_CONFIG_DIR=str(tmp_path / "jupyter"),
         )
-        first, run, standing, steps, segments, speech, runs, _ = execute(FIRST, tmp_path, environment)
+        first, planned, run, standing, again, steps, segments, speech, runs, _ = execute(FIRST, tmp_path, environment)
         newest = sorted(youtube.world.videos.values(), key=lambda v: v.published, reverse=True)[:2]
         stored = {d.metadata["videoId"] for d in odin.documents.values()}
     assert str(tmp_path / "data") in shown(first)
+    assert "2 videos: 2 to do, 0 already done" in shown(planned) and "| money | unknown |" in drawn(planned)
     assert "Completed - 2 videos: 2 done." in shown(run)
+    assert "2 of 2 videos done" in drawn(run) and "The run is over" in drawn(run), "the live page is the run's last"
+    assert "Dry run: No video of this archive stands as failed." in shown(again)
     assert "Traceback" not in shown(run)
     assert [rows(standing), rows(speech), rows(runs)] == [2, 2, 1]
     assert all(video.title in shown(standing) and video.title in shown(speech) for video in newest)
