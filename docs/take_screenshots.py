@@ -1,4 +1,6 @@
-"""Takes the README's pictures of the Prefect UI: `python docs/take_screenshots.py --ui URL --run RUN_ID`.
+"""Takes the README's pictures of a demo: `python docs/take_screenshots.py --ui URL --run RUN_ID`.
+
+Those of the operator's day come from its test: `pytest tests/browser -m browser --screenshots`.
 
 Needs what the project itself does not: `pip install selenium`, and the Debian packages chromium and chromium-driver.
 Start `channelscribe demo --keep` first; it prints the address of the UI and of its run. For the pictures of the guard
@@ -85,11 +87,6 @@ def artifact(ui: str, run_id: str, key: str) -> str:
     return str(ask(ui, "/artifacts/filter", wanted)[0]["id"])
 
 
-def fill_form(driver: Any) -> None:
-    """Types a channel where the form asks for one."""
-    driver.find_elements(By.TAG_NAME, "textarea")[0].send_keys("@NorthernAges")
-
-
 def show_task_runs(driver: Any) -> None:
     named = "[...document.querySelectorAll('*')].filter(e => e.textContent.trim() === 'Task Runs')"
     driver.execute_script(f"{named}.pop().click()")
@@ -104,16 +101,9 @@ def show_details(driver: Any) -> None:
 
 def take(ui: str, run_id: str, folder: Path) -> None:
     run = ask(ui, f"/flow_runs/{run_id}")
-    shots: Sequence[Shot] = (
-        # The old UI's timeline folds the steps of a video into one bar that can be read.
-        Shot("run-page", f"/runs/flow-run/{run_id}", run["name"], 1060, show_task_runs),
-        Shot("run-summary", f"/v2/artifacts/artifact/{artifact(ui, run_id, 'run-summary')}", "What next", 1440),
-        Shot("not-done", f"/v2/artifacts/artifact/{artifact(ui, run_id, 'not-done')}", "reason", 560, width=1520),
-        Shot("form", f"/v2/deployments/deployment/{run['deployment_id']}/run", "source", 1240, fill_form),
-    )
     with browser() as driver:
-        for shot in shots:
-            shoot(driver, ui, shot, folder)
+        # The old UI's timeline folds the steps of a video into one bar that can be read.
+        shoot(driver, ui, Shot("run-page", f"/runs/flow-run/{run_id}", run["name"], 1060, show_task_runs), folder)
 
 
 def wait_for_state(ui: str, run_id: str, names: Sequence[str]) -> dict[str, Any]:

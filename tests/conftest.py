@@ -11,12 +11,17 @@ import pytest
 
 _HERE = Path(__file__).parent
 # Longest first, so that no process is left alone with a slow file at the end.
-_SLOW = ("deployments/worker", "flows", "deployments", "notebooks", "speech_model", "channelscribe/youtube")
+_SLOW = ("deployments/worker", "browser", "flows", "deployments", "notebooks", "speech_model", "channelscribe/youtube")
 _TOGETHER = {
     "flows/test_whole_run.py": "whole run",
     "flows/test_again.py": "whole run",
     "flows/test_kill.py": "whole run",
+    "flows/test_upkeep_page.py": "whole run",
 }
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--screenshots", action="store_true", help="tests/browser renews the pictures in docs/screenshots")
 
 
 def _place(item: pytest.Item) -> str:
@@ -27,6 +32,8 @@ def _place(item: pytest.Item) -> str:
 def _group(place: str) -> str:
     if place.startswith("deployments/worker/"):
         return "worker"
+    if place.startswith("browser/"):
+        return "browser"
     return _TOGETHER.get(place, place)
 
 

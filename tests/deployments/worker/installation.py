@@ -14,7 +14,7 @@ from tests.deployments.worker.api import Api, wait_for
 from tests.deployments.worker.channels import NIGHTLY, channel, operated
 from tests.emulators.odin import OdinEmulator
 from tests.emulators.youtube import YouTubeEmulator
-from tests.emulators.youtube.world import Video
+from tests.emulators.youtube.world import Video, World
 from tests.flows.environment import clean
 from tests.flows.station import CHECKPOINT
 
@@ -56,9 +56,9 @@ class Installation:
 
 
 @contextlib.contextmanager
-def installed(home: Path) -> Iterator[Installation]:
+def installed(home: Path, world: World | None = None, **settings: str) -> Iterator[Installation]:
     """Up and ready; ended by its process id, and it must end cleanly."""
-    with YouTubeEmulator(operated()) as youtube, OdinEmulator(processing_s=0.05) as odin:
+    with YouTubeEmulator(world or operated()) as youtube, OdinEmulator(processing_s=0.05) as odin:
         environment = clean(
             CHANNELSCRIBE_MODEL=str(CHECKPOINT),
             CHANNELSCRIBE_WINDOW_S="8",
@@ -70,6 +70,7 @@ def installed(home: Path) -> Iterator[Installation]:
             PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS="5",  # a minute otherwise
             **youtube.environment(),
             **odin.environment(),
+            **settings,
         )
         port, data = _free_port(), home / "data"
         command = [sys.executable, "-m", "deployments.cli", "up", "--port", str(port), "--data", str(data)]
