@@ -30,6 +30,19 @@ def test_schedules_wait_for_the_operator() -> None:
     assert not any(s["active"] for s in schedules)
 
 
+def test_the_page_on_upkeep_names_the_schedules_that_there_are() -> None:
+    page = (PREFECT_FILE.parents[1] / "docs" / "upkeep.md").read_text(encoding="utf-8")
+    written = {row.split("`")[1]: row.split("|")[2] for row in page.splitlines() if row.startswith("| `")}
+    for spec in read_specs(environment={}):
+        for schedule in spec.schedules:
+            minute, hour, day, _, weekday = schedule["cron"].split()
+            when = {"1": "first of", "2": "second of", "3": "third of"}.get(day, "")
+            when = when or {"0": "Sunday", "6": "Saturday", "*": "every day"}[weekday]
+            said = written.pop(spec.name)
+            assert when in said and f"{int(hour):02}:{int(minute):02}" in said
+    assert not written
+
+
 def test_no_deployment_has_a_concurrency_limit() -> None:
     assert "concurrency_limit" not in PREFECT_FILE.read_text(encoding="utf-8")
 

@@ -113,23 +113,31 @@ def test_a_dead_worker_is_named_with_its_log(up: Up, tmp_path: Path) -> None:
     until(lambda: not any(runs(pid) for pid in tree))
 
 
-def test_a_schedule_that_an_operator_switches_on_plans_runs_and_survives_the_next_up(up: Up, tmp_path: Path) -> None:
+def test_schedules_that_an_operator_switches_on_plan_runs_and_survive_the_next_up(up: Up, tmp_path: Path) -> None:
     api = f"{up.url}/api"
-    daily = next(d for d in ask(f"{api}/deployments/filter", {}) if d["name"] == "daily")
-    schedule = daily["schedules"][0]["id"]
-    changed = {"active": True, "parameters": {"source": "@somebody"}}
-    ask(f"{api}/deployments/{daily['id']}/schedules/{schedule}", changed, "PATCH")
-    planned = {"deployments": {"id": {"any_": [daily["id"]]}}, "limit": 1}
-    until(lambda: bool(ask(f"{api}/flow_runs/filter", planned)), 120)
-    assert ask(f"{api}/flow_runs/filter", planned)[0]["parameters"]["source"] == "@somebody"
+    scheduled = {d["name"]: d for d in ask(f"{api}/deployments/filter", {}) if d["schedules"]}
+    assert set(scheduled) == {"daily", "weekly", "retry-nightly", "verify", "compact", "retain", "backup"}
+    for name, deployment in scheduled.items():
+        (schedule,) = deployment["schedules"]
+        given = {"parameters": {"source": "@somebody"}} if name == "daily" else {}
+        url = f"{api}/deployments/{deployment['id']}/schedules/{schedule['id']}"
+        ask(url, {"active": True, **given}, "PATCH")
+
+    def planned(name: str) -> list[Any]:
+        wanted = {"deployments": {"id": {"any_": [scheduled[name]["id"]]}}, "limit": 1}
+        return list(ask(f"{api}/flow_runs/filter", wanted))
+
+    until(lambda: all(map(planned, scheduled)), 120)
+    assert planned("daily")[0]["parameters"]["source"] == "@somebody"
     up.process.terminate()
     assert up.process.wait(90) == 0
 
     again = Up(tmp_path)
     try:
         again.wait_until_ready()
-        kept = next(d for d in ask(f"{again.url}/api/deployments/filter", {}) if d["name"] == "daily")["schedules"][0]
-        assert (kept["active"], kept["parameters"]) == (True, {"source": "@somebody"})
+        kept = {d["name"]: d["schedules"] for d in ask(f"{again.url}/api/deployments/filter", {}) if d["schedules"]}
+        assert all(schedule["active"] for schedules in kept.values() for schedule in schedules)
+        assert kept["daily"][0]["parameters"] == {"source": "@somebody"}
     finally:
         again.process.terminate()
         again.process.wait(90)
