@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from channelscribe.core.guard import GuardPolicy
@@ -70,9 +71,13 @@ def test_an_artifact_that_somebody_deleted_is_made_again(prefect_server: Prefect
     with temporary_settings({PREFECT_API_URL: prefect_server.api}):
         publish = Artifact(run_id)
         publish("first")
-        publish._id = uuid.uuid4()
+        made = prefect_server.artifacts(run_id)["gpu"]["id"]
+        with get_client(sync_client=True) as client:
+            client.delete_artifact(uuid.UUID(made))
+        assert not prefect_server.artifacts(run_id)
         publish("second")
-    assert prefect_server.artifacts(run_id)["gpu"]["data"] == "second"
+    again = prefect_server.artifacts(run_id)["gpu"]
+    assert (again["data"], again["id"] != made) == ("second", True)
 
 
 def test_a_server_that_is_away_is_told_once_and_stops_nothing(
