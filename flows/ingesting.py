@@ -149,7 +149,7 @@ def ingest_all(scope: RunScope, todo: Sequence[Video]) -> None:
 
     A video whose task was turned away, as no server answered, gets a new task.
     """
-    progress, patience = Progress(len(todo)), Patience(scope.control, scope.clock)
+    progress, patience = Progress(len(todo), scope.clock), Patience(scope.control, scope.clock)
     waiting, over = deque(todo), 0
     working: dict[PrefectConcurrentFuture[str], Video] = {}
     while working or (waiting and not scope.control.stopped()):
@@ -167,6 +167,7 @@ def ingest_all(scope: RunScope, todo: Sequence[Video]) -> None:
             patience.lasts()
         elif ended:
             patience.renew()
+    progress.show(over, last=True)
 
 
 def label(video: Video) -> str:

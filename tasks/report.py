@@ -16,28 +16,32 @@ from prefect.artifacts import (
 from prefect.cache_policies import NO_CACHE
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from channelscribe.core.clock import Clock
 from channelscribe.report import RunReport
 from channelscribe.summary import markdown, problem_rows
 
 log = logging.getLogger(__name__)
+EVERY_S = 5.0
 
 
 class Progress:
-    """A progress bar on the run's page, over the videos that need work; told only when it has moved.
+    """A progress bar on the run's page, over the videos that need work; told when it has moved, and seldom enough.
 
     The run goes on without it when the server does not take it.
     """
 
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._shown = 0
+    def __init__(self, total: int, clock: Clock) -> None:
+        self._total, self._clock = total, clock
+        self._shown, self._shown_s = 0, clock.monotonic()
         self._artifact: UUID | None = None
         if total:
             self._try(self._create)
 
-    def show(self, over: int) -> None:
-        """`over` videos have ended, well or not."""
-        if self._artifact is not None and over != self._shown:
+    def show(self, over: int, *, last: bool = False) -> None:
+        """`over` videos have ended, well or not; the `last` word is always told."""
+        due = last or self._clock.monotonic() - self._shown_s >= EVERY_S
+        if self._artifact is not None and over != self._shown and due:
+            self._shown_s = self._clock.monotonic()
             self._try(lambda: self._update(over))
 
     def _create(self) -> None:
