@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from channelscribe.asr.engine import EngineStats
+from channelscribe.asr.heap import HeapTrimmer
 from channelscribe.asr.job import Job
 from channelscribe.asr.loading import LoadedWhisper, known_language
 from channelscribe.asr.planner import Shapes, memory_of, plan, room_on
@@ -76,9 +77,11 @@ class Worker:
     def _work(self) -> None:
         try:
             self._pool.wait()
-            scheduler = self._scheduler = self._begin()
+            scheduler, heap = self._begin(), HeapTrimmer()
+            self._scheduler = scheduler
             while not self._stop.is_set():
                 scheduler.turn()
+                heap.trim_when_due()
         except (Closed, Stopped):
             return
         except ChannelscribeError as error:
