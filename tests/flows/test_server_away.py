@@ -9,7 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 
+from channelscribe.attempts import Cancelled, Control
+from channelscribe.core.errors import EnvironmentFailure
+from channelscribe.gpu.closed import VirtualClock
+from tasks.patience import AGAIN_S, PATIENCE_S, Patience, patiently
 from tests.flows.channels import films
 from tests.flows.server import PrefectServer, serving
 from tests.flows.station import CHECKOUT, Running, Station, open_station
@@ -67,6 +72,27 @@ def test_a_server_that_is_killed_twice_and_comes_back_costs_no_video(tmp_path: P
         assert set(table(station.data, "outcomes")["state"]) == {"done"}
         assert server.run(ended.run_id)["state"]["type"] == "COMPLETED"
         assert not failed_tasks(server, ended.run_id)
+
+
+def test_a_server_that_stays_away_ends_the_run_with_a_sentence() -> None:
+    control, clock, asked = Control(), VirtualClock(), 0
+
+    def begin() -> None:
+        nonlocal asked
+        asked += 1
+        raise ConcurrencySlotAcquisitionError("nobody answers")
+
+    with pytest.raises(Cancelled):
+        patiently(begin, control, clock)
+    assert clock.monotonic() == PATIENCE_S and asked == PATIENCE_S / AGAIN_S + 1
+    assert isinstance(control.failure, EnvironmentFailure) and "retry the run" in control.failure.reason
+
+
+def test_a_stopped_run_does_not_wait_for_the_server() -> None:
+    control, clock = Control(), VirtualClock()
+    control.stop()
+    assert not Patience(control, clock).lasts()
+    assert (clock.monotonic(), control.failure) == (0.0, None)
 
 
 def kill(server: PrefectServer) -> None:
