@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 PREFECT_FILE = Path(__file__).with_name("prefect.yaml")
 _VARIABLE = re.compile(r"\{\{\s*\$(\w+)\s*\}\}")
-_PASSED_ON = ("CHANNELSCRIBE_", "HF_HOME", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "CUDA_VISIBLE_DEVICES")
+_PASSED_ON = ("CHANNELSCRIBE_", "HF_HOME", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+# A worker's own card, folder and port; with the registering machine's all workers of a pool would share one card.
+_OF_ONE_MACHINE = ("CHANNELSCRIBE_GPU", "CHANNELSCRIBE_CACHE", "CHANNELSCRIBE_METRICS_PORT")
 _CERTIFICATES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "HTTPLIB2_CA_CERTS", "CURL_CA_BUNDLE")
 
 
@@ -74,11 +76,11 @@ def _spec(entry: Mapping[str, Any]) -> DeploymentSpec:
 def job_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """What a run needs wherever a worker of the pool was started: our settings and the certificates.
 
-    Secrets and proxies (their addresses may hold passwords) stay out of the server's database: runs inherit them from
-    the worker's own environment.
+    Secrets and proxies (their addresses may hold passwords) stay out of the server's database, and what belongs to one
+    machine stays there: runs inherit all of these from the worker's own environment.
     """
     ours = {k: v for k, v in environment.items() if k.startswith(_PASSED_ON) or k in _CERTIFICATES}
-    return {k: v for k, v in ours.items() if v and "@" not in v}
+    return {k: v for k, v in ours.items() if v and "@" not in v and k not in _OF_ONE_MACHINE}
 
 
 def job_variables(spec: DeploymentSpec, environment: Mapping[str, str], working_dir: Path) -> dict[str, Any]:

@@ -65,6 +65,10 @@ def test_settings_and_certificates_reach_the_runs_and_secrets_do_not(tmp_path: P
         "HTTPS_PROXY": "http://me:password@proxy:3128",
         "CHANNELSCRIBE_ODD": "s3://me:password@bucket",
         "UNRELATED": "x",
+        "CUDA_VISIBLE_DEVICES": "1",
+        "CHANNELSCRIBE_GPU": "1",
+        "CHANNELSCRIBE_CACHE": "/home/me/cache",
+        "CHANNELSCRIBE_METRICS_PORT": "9400",
     }
     passed = job_environment(environment)
     assert passed == {"CHANNELSCRIBE_DATA": "/archive", "CHANNELSCRIBE_MODEL": "some/model", "SSL_CERT_FILE": "/ca.pem"}
