@@ -35,6 +35,23 @@ for line in sys.stdin:
         code = run(shlex.split(line))
     print(json.dumps([line.strip(), code, said.getvalue()]))
 """
+FLOWS = """
+import json, sys
+from flows import upkeep as u
+from channelscribe.retention import RetentionRule
+data, backups, new = sys.argv[1:]
+for name, call in {
+    "verify": lambda: u.verify_archive(odin=True, data=data, return_state=True),
+    "compact": lambda: u.compact_archive(data=data, return_state=True),
+    "retain": lambda: u.retain_archive(rule=RetentionRule(media_days=1), data=data, return_state=True),
+    "backup": lambda: u.back_up_archive(backups, media=True, data=data, return_state=True),
+    "restore": lambda: u.restore_archive(backups, new, return_state=True),
+    "verify restored": lambda: u.verify_archive(data=new, return_state=True),
+    "restore again": lambda: u.restore_archive(backups, new, return_state=True),
+}.items():
+    state = call()
+    print(json.dumps([name, state.name, state.message, str(state.state_details.flow_run_id)]))
+"""
 Said = dict[str, tuple[int, str]]
 
 
@@ -110,6 +127,35 @@ def test_a_backup_in_an_object_store_comes_back_whole(whole_run: WholeRun, tmp_p
     assert json.loads(said[typed[2]][1])["error"]["code"] == "not_empty"
     assert "5 media files" in said[typed[3]][1] and "all of it is sound" in said[typed[3]][1]
     assert_same(contents(tmp_path / "NEW"), contents(whole_run.station.data))
+
+
+def test_the_same_as_flows_says_it_in_state_and_artifact(whole_run: WholeRun, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(whole_run.station.data, data)
+    _make_older(data)
+    done = subprocess.run(
+        [sys.executable, "-c", FLOWS, str(data), str(tmp_path / "backups"), str(tmp_path / "new")],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=whole_run.station.environment(PYTHONPATH=str(CHECKOUT)),
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stderr
+    said = {name: rest for name, *rest in map(json.loads, done.stdout.splitlines())}
+    assert {name: state for name, (state, _, _) in said.items()} == dict.fromkeys(said, "Completed") | {
+        "restore again": "Failed"
+    }
+    assert said["verify"][1].endswith("and 5 documents looked at: all of it is sound.")
+    assert said["verify restored"][1].endswith("all of it is sound.")
+    assert said["retain"][1].startswith("Would free") and len(list(data.rglob("*.m4a"))) == 5, (
+        "a dry run is the default"
+    )
+    assert "is not empty" in said["restore again"][1]
+    for name, key in {"verify": "verification", "compact": "compaction", "backup": "backup"}.items():
+        assert whole_run.station.server.artifacts(said[name][2])[key]["data"] == said[name][1]
+    table = whole_run.station.server.artifacts(said["retain"][2])["retention-table"]["data"]
+    assert len(json.loads(table)) >= 5
 
 
 def _make_older(data: Path) -> None:
