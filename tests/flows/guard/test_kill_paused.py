@@ -35,9 +35,7 @@ def test_finished_windows_outlive_a_kill_while_paused(
     seen = watch(station, station.start())
     seen.until_cooling()
     while not kept(station):
-        before = pauses(seen)
-        seen.press_resume()
-        seen.until(lambda _: pauses(seen) > before, "the next pause")
+        work_a_little(seen)
     assert_scraped(port, seen)
     seen.running.kill()
 
@@ -56,8 +54,12 @@ def test_finished_windows_outlive_a_kill_while_paused(
     assert not kept(station), "windows of finished transcripts are forgotten"
 
 
-def pauses(seen: Watcher) -> int:
-    return [s["name"] for s in seen.states()].count(COOLING)
+def work_a_little(seen: Watcher) -> None:
+    """Resume by hand, and the next pause."""
+    pauses = lambda: [s["name"] for s in seen.states()].count(COOLING)  # noqa: E731
+    before = pauses()
+    seen.press_resume()
+    seen.until(lambda _: pauses() > before, "the next pause")
 
 
 def kept(station: Station) -> list[str]:
