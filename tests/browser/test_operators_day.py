@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from channelscribe.core.model import Outcome, OutcomeState, Stage
+from channelscribe.store.archive import Archive
+from channelscribe.store.root import DataRoot
 from tests.browser.channels import BROKEN, LOST_SONG, PRIVATE, SAGAS, SAGAS_TITLE, SLOW, SONGS
 from tests.browser.person import Person
 from tests.deployments.worker.api import wait_for
 from tests.deployments.worker.installation import Installation
 from tests.emulators.youtube.world import Availability, MediaSpec
+from tests.flows.tables import table
 
 pytestmark = [
     pytest.mark.browser,
@@ -29,6 +34,7 @@ FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
 def test_an_operators_day(site: Installation, person: Person) -> None:
+    failed_before(site, LOST_SONG)
     run_id = start_from_the_form(site, person)
     watch(site, person, run_id)
     ended(site, run_id, "Failed", "5 videos: 3 done, 2 failed.")
@@ -46,6 +52,23 @@ def test_an_operators_day(site: Installation, person: Person) -> None:
     again = retry_failed_from_its_form(site, person)
     ended(site, again, "Completed", "1 videos: 1 done.")
     assert set(site.documents(SONGS).values()) == {1} and len(site.documents(SONGS)) == 2
+    rows = table(site.data, "outcomes")
+    assert set(rows[rows["state"] == "released"]["video_id"]) == {site.film(LOST_SONG).id}
+
+
+def failed_before(site: Installation, title: str) -> None:
+    """As if a run of yesterday had failed on this video too: with the next such failure it is in quarantine."""
+    failed = Outcome("run-0", site.film(title).id, title, Stage.DOWNLOAD, OutcomeState.FAILED)
+    with Archive(DataRoot.open(site.data)) as archive:
+        archive.put_outcome(
+            replace(
+                failed,
+                failure_class="poisoned",
+                code="not_media",
+                reason="It is noise.",
+                at=datetime.now(UTC) - timedelta(days=1),
+            )
+        )
 
 
 def newest_run(site: Installation, deployment: str) -> str:
@@ -92,9 +115,7 @@ def watch(site: Installation, person: Person, run_id: str) -> None:
     """The live table while the slow film is on its way."""
     wait_for(lambda: "downloading" in live(site, run_id), "a film in flight")
     if person.pictures:
-        wait_for(
-            lambda: {"| done |", "| failed |"} <= set(re.findall(r"\| \w+ \|", live(site, run_id))), "a full table"
-        )
+        wait_for(lambda: all(f"| {s} |" in live(site, run_id) for s in ("downloading", "failed")), "a full table")
     person.go(f"/v2/artifacts/artifact/{artifact(site, run_id, 'live')}", "minutes of sound", "throughput", SLOW)
     person.keep("live", 1420)
     person.go(f"/v2/runs/flow-run/{run_id}", SAGAS_TITLE, f"channel:{SAGAS_TITLE}")
@@ -154,6 +175,9 @@ def retry_failed_from_its_form(site: Installation, person: Person) -> str:
 
     def fill() -> None:
         person.go(f"/v2/deployments/deployment/{deployment}/run", "Which failures", "Release from quarantine", "Submit")
+        person.click(
+            "//label[starts-with(normalize-space(), 'Release from quarantine')]/following::*[@role='switch'][1]"
+        )
         person.write("Failed since", "7")
         person.click("//button[normalize-space()='what a sync would try again']")
         person.click("//*[@role='option'][normalize-space()='everything that failed']")
