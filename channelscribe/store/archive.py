@@ -174,7 +174,7 @@ class Archive:
 
     def upload_of(self, project_id: str, key: str) -> Upload | None:
         where, params = "WHERE project_id = $1 AND key = $2", [clean_text(project_id), clean_text(key)]
-        return next(iter(rows.records(Upload, self._reader.view("uploads", where, params))), None)
+        return next(iter(rows.records(Upload, self._reader.view("uploads", where, params, key))), None)
 
     def outcomes(self, run_id: str | None = None) -> list[Outcome]:
         """Outcomes in the order in which they happened, of one run or of all."""
