@@ -25,6 +25,7 @@ from tests.deployments.worker.installation import Installation, installed
 pytestmark = [pytest.mark.prefect, pytest.mark.slow]
 PASSWORD = "operator:open-sesame-0123456789"
 HEADER = base64.b64encode(PASSWORD.encode()).decode()
+SYNC = "sync-channel/on-demand"
 SECRETS = ("ODIN_API_KEY", "ODIN_API_SECRET", "YOUTUBE_API_KEYS")
 
 
@@ -47,16 +48,16 @@ def ask(up: Installation, path: str, body: Any = None, method: str = "POST") -> 
     raise AssertionError(f"{path} stayed busy")
 
 
-def ended(up: Installation, source: str) -> Row:
-    """A run of the on-demand deployment, when it is over."""
-    deployment = ask(up, "/deployments/name/sync-channel/on-demand", method="GET")
-    run: Row = ask(up, f"/deployments/{deployment['id']}/create_flow_run", {"parameters": {"source": source}})
+def ended(up: Installation, name: str, **parameters: str) -> Row:
+    """A run of the deployment, when it is over."""
+    deployment = ask(up, f"/deployments/name/{name}", method="GET")
+    run: Row = ask(up, f"/deployments/{deployment['id']}/create_flow_run", {"parameters": parameters})
 
     def now() -> Row:
         found: Row = ask(up, f"/flow_runs/{run['id']}", method="GET")
         return found
 
-    wait_for(lambda: now()["state_type"] in FINAL, f"the end of the run of {source}")
+    wait_for(lambda: now()["state_type"] in FINAL, f"the end of {name}")
     return now()
 
 
@@ -75,7 +76,7 @@ def test_without_the_password_there_is_no_answer(locked: Installation, header: d
 
 
 def test_a_run_works_behind_the_password_and_sends_its_events(locked: Installation) -> None:
-    run = ended(locked, f"@{NIGHTLY}")
+    run = ended(locked, SYNC, source=f"@{NIGHTLY}")
     assert run["state_type"] == "COMPLETED", run["state"]
     assert locked.documents(NIGHTLY) == {v.id: 1 for v in locked.films(NIGHTLY)}
     wait_for(lambda: bool(events(locked, "channelscribe.budget.passed")), "the event of the budget", 60)
@@ -94,7 +95,7 @@ def test_the_automation_of_the_retry_is_off_and_switched_on_plans_one_run(locked
     planned = {"flow_runs": {"deployment_id": {"any_": [retry["id"]]}}}
     assert ask(locked, "/flow_runs/filter", planned) == []
     ask(locked, f"/automations/{automation['id']}", {"enabled": True}, "PATCH")
-    failed = ended(locked, "@NobodyHere")
+    failed = ended(locked, SYNC, source="@NobodyHere")
     assert failed["state_type"] == "FAILED"
     wait_for(lambda: bool(ask(locked, "/flow_runs/filter", planned)), "the retry", 60)
     ask(locked, f"/automations/{automation['id']}", {"enabled": False}, "PATCH")
@@ -110,8 +111,11 @@ def test_no_secret_is_in_what_stays(locked: Installation, tmp_path: Path) -> Non
     done = subprocess.run(
         command, env=locked.environment, cwd=locked.home, capture_output=True, text=True, timeout=300, check=True
     )
-    state = next(tmp_path.glob("*.tar")).read_bytes()
-    assert b'"odin-credentials"' in state and b'"youtube-keys"' in state, "the state of the server was saved"
+    run = ended(locked, "back-up-archive/backup", target=str(tmp_path / "of the deployment"))
+    assert run["state_type"] == "COMPLETED" and "1 videos in" in run["state"]["message"], run["state"]
+    states = [tar.read_bytes() for tar in tmp_path.rglob("*.tar")]
+    saved = [b'"odin-credentials"' in state and b'"youtube-keys"' in state for state in states]
+    assert saved == [True, True], "the state of the server is in both backups"
     assert json.loads(done.stdout)["files"] > 1
     secrets = [locked.environment[name].encode() for name in SECRETS] + [PASSWORD.encode(), HEADER.encode()]
     kept = [p for folder in (locked.home, tmp_path) for p in folder.rglob("*") if p.is_file()]
