@@ -127,6 +127,7 @@ def test_what_an_operator_switched_off_stays_off_and_a_second_block_is_added(
         assert {len(a.actions) for a in there.values()} == {2}
     finally:
         client.delete_block_document(client.read_block_document_by_name("channelscribe", "slack-webhook").id)
+        client.resume_automation(ours(client)["no progress"].id)
     assert set(apply(client).changed) == TELLING
 
 
