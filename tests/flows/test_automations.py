@@ -160,19 +160,20 @@ def test_a_failed_run_is_told_to_a_real_receiver(
     assert told[0]["token"] == SECRET
 
 
-def test_the_guards_stop_and_a_blocked_lane_are_told(
+def test_the_guards_stop_a_blocked_lane_and_a_budget_are_told(
     client: SyncPrefectClient, with_webhook: Applied, receiver: Receiver
 ) -> None:
     resource = {"prefect.resource.id": "channelscribe.gpu.GPU-1", "prefect.resource.name": "A card"}
     emit_event("channelscribe.gpu.stop", resource, payload={"message": "The card is lost."})
     lane = {"prefect.resource.id": "channelscribe.lane.youtube"}
     emit_event("channelscribe.lane.blocked", lane, payload={"message": "Sign in to confirm."})
+    budget = {"prefect.resource.id": "channelscribe.budget.energy"}
+    emit_event("channelscribe.budget.passed", budget, payload={"message": "The cards took 9 kWh."})
     EventsWorker.drain_all()
-    wait_for(
-        lambda: bool(receiver.named("the guard stopped a run") and receiver.named("a lane is blocked")), "both", 60
-    )
-    assert receiver.named("the guard stopped a run")[0]["message"] == "The card is lost."
-    assert receiver.named("a lane is blocked")[0]["message"] == "Sign in to confirm."
+    names = ("the guard stopped a run", "a lane is blocked", "a budget is used up")
+    wait_for(lambda: all(map(receiver.named, names)), "all three", 60)
+    said = [receiver.named(name)[0]["message"] for name in names]
+    assert said == ["The card is lost.", "Sign in to confirm.", "The cards took 9 kWh."]
 
 
 def test_silence_is_told_too(
