@@ -5,6 +5,8 @@ Whatever shares an expensive part of a session, a server with its worker or the 
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,16 @@ _TOGETHER = {
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--screenshots", action="store_true", help="tests/browser renews the pictures in docs/screenshots")
+
+
+@pytest.fixture(autouse=True)
+def _environment_as_before() -> Iterator[None]:
+    """Flows complete the network environment of their process; no other test sees that."""
+    before = dict(os.environ)
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _place(item: pytest.Item) -> str:
