@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from channelscribe.core.errors import ChannelscribeError, EnvironmentFailure, Permanent, Poisoned, Transient
 
 _AGAIN = "download it again"
+_FROM_OUTSIDE = {signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)}
 _Maker = Callable[[str, Mapping[str, Any]], ChannelscribeError]
 _REPORTS: dict[str, _Maker] = {
     "not_media": lambda n, f: Poisoned(f"{n} is not a media file that can be decoded; {_AGAIN}.", code="not_media"),
@@ -46,7 +48,10 @@ def reported(path: Path, report: Mapping[str, Any]) -> ChannelscribeError:
     return make(path.name, report)
 
 
-def crashed(path: Path, exit_status: int, stderr: str) -> Poisoned:
+def crashed(path: Path, exit_status: int, stderr: str) -> Poisoned | Transient:
+    """Somebody who ends a run ends its decoders with it; that says nothing about the file."""
+    if -exit_status in _FROM_OUTSIDE:
+        return Transient(f"The decoder of {path.name} was ended from outside; try again.", code="decoder_ended")
     how = f"was ended by signal {-exit_status}" if exit_status < 0 else f"ended with status {exit_status}"
     last = next((f" ({line.strip()})" for line in reversed(stderr.splitlines()) if line.strip()), "")
     return Poisoned(f"{path.name} crashed the decoder, which {how}{last}; {_AGAIN}.", code="decoder_crash")

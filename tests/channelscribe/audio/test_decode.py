@@ -208,6 +208,15 @@ def test_a_decoder_that_crashes_is_a_failure_of_that_file(whole: Path, tmp_path:
     assert words in caught.value.reason
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX here")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+def test_a_decoder_that_somebody_ends_says_nothing_about_the_file(whole: Path, tmp_path: Path, name: str) -> None:
+    body = f"import os, signal; signal.signal(signal.{name}, signal.SIG_DFL); os.kill(os.getpid(), signal.{name})"
+    with pytest.raises(Transient) as caught:
+        list(decode(whole, command=_script(tmp_path, body)))
+    assert caught.value.code == "decoder_ended"
+
+
 def test_a_decoder_that_hangs_is_given_up_and_buried(whole: Path, tmp_path: Path) -> None:
     note = tmp_path / "pid"
     body = f"import os, time, pathlib; pathlib.Path({str(note)!r}).write_text(str(os.getpid())); time.sleep(600)"
