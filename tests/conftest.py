@@ -53,6 +53,7 @@ def _rank(place: str) -> int:
     return next((rank for rank, room in enumerate(_SLOW) if place.startswith(f"{room}/")), len(_SLOW))
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _rank(_place(item)))
     for item in items:

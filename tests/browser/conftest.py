@@ -15,7 +15,7 @@ from tests.deployments.worker.installation import Installation, installed
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "docs" / "screenshots"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     if lacking := missing():
         why = f"there is no browser on this machine; install the Debian packages {lacking}"

@@ -36,6 +36,12 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
         yield up
 
 
+@pytest.fixture(scope="module")
+def synced(locked: Installation) -> Row:
+    """A run that is over: what it did and left is there for every test."""
+    return ended(locked, SYNC, source=f"@{NIGHTLY}")
+
+
 def ask(up: Installation, path: str, body: Any = None, method: str = "POST") -> Any:
     """A request of somebody who knows the password; a 503 is Prefect's word for a busy database."""
     with httpx.Client(trust_env=False, timeout=60, headers={"Authorization": f"Basic {HEADER}"}) as client:
@@ -75,13 +81,12 @@ def test_without_the_password_there_is_no_answer(locked: Installation, header: d
         assert client.get(f"{locked.api.url}/health").status_code == 200
 
 
-def test_a_run_works_behind_the_password_and_sends_its_events(locked: Installation) -> None:
-    run = ended(locked, SYNC, source=f"@{NIGHTLY}")
-    assert run["state_type"] == "COMPLETED", run["state"]
+def test_a_run_works_behind_the_password_and_sends_its_events(locked: Installation, synced: Row) -> None:
+    assert synced["state_type"] == "COMPLETED", synced["state"]
     assert locked.documents(NIGHTLY) == {v.id: 1 for v in locked.films(NIGHTLY)}
     wait_for(lambda: bool(events(locked, "channelscribe.budget.passed")), "the event of the budget", 60)
     (progress,) = events(locked, "channelscribe.run.progress")
-    assert progress["resource"]["prefect.resource.id"] == f"prefect.flow-run.{run['id']}"
+    assert progress["resource"]["prefect.resource.id"] == f"prefect.flow-run.{synced['id']}"
     assert "prefect.tag.channelscribe" in {r["prefect.resource.id"] for r in progress["related"]}
     (over,) = events(locked, "channelscribe.budget.passed")
     assert over["resource"]["prefect.resource.id"] == "channelscribe.budget.quota"
@@ -106,6 +111,7 @@ def test_the_automation_of_the_retry_is_off_and_switched_on_plans_one_run(locked
     assert run["parameters"]["failed"]["most_attempts"] == 6
 
 
+@pytest.mark.usefixtures("synced")
 def test_no_secret_is_in_what_stays(locked: Installation, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "deployments.cli", "backup", str(tmp_path), "--data", str(locked.data), "--json"]
     done = subprocess.run(

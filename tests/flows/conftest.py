@@ -1,4 +1,4 @@
-"""One Prefect server for the session, a station for each test, and one whole run that many assertions share."""
+"""One Prefect server for the room, a station for each test, and one whole run that many assertions share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.flows.station import Finished, Station, open_station
 MakeStation = Callable[[World], Station]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     with serving(tmp_path_factory.mktemp("prefect")) as server:
         yield server
@@ -46,7 +46,7 @@ class WholeRun:
     quota_units: int
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def whole_run(tmp_path_factory: pytest.TempPathFactory, prefect_server: PrefectServer) -> Iterator[WholeRun]:
     with open_station(tmp_path_factory.mktemp("whole"), prefect_server, channel()) as station:
         result = station.sync()

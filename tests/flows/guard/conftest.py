@@ -19,7 +19,7 @@ class Reference:
     files: dict[str, str]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def unguarded(tmp_path_factory: pytest.TempPathFactory, prefect_server: PrefectServer) -> Iterator[Reference]:
     with open_station(tmp_path_factory.mktemp("unguarded"), prefect_server, world()) as station:
         ended = station.sync(CHANNELSCRIBE_WINDOW_S="3", CHANNELSCRIBE_BATCH_SIZE="1")
