@@ -113,6 +113,7 @@ def test_a_dead_worker_is_named_with_its_log(up: Up, tmp_path: Path) -> None:
     until(lambda: not any(runs(pid) for pid in tree))
 
 
+@pytest.mark.long
 def test_schedules_that_an_operator_switches_on_plan_runs_and_survive_the_next_up(up: Up, tmp_path: Path) -> None:
     api = f"{up.url}/api"
     scheduled = {d["name"]: d for d in ask(f"{api}/deployments/filter", {}) if d["schedules"]}

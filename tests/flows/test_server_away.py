@@ -44,6 +44,7 @@ def begun(station: Station) -> Running:
     return running
 
 
+@pytest.mark.long
 def test_a_server_that_is_killed_twice_and_comes_back_costs_no_video(tmp_path: Path, server: PrefectServer) -> None:
     with open_station(tmp_path / "station", server, films(4, 6.0)) as station:
         faults = station.youtube.faults

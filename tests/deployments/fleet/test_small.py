@@ -16,6 +16,7 @@ from tests.flows.tables import table
 pytestmark = [
     pytest.mark.prefect,
     pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(os.name == "nt", reason="signals are POSIX here"),
 ]
 
