@@ -33,7 +33,7 @@ demo-guard: env  ## the same on a simulated card that gets too hot, pauses and g
 	@$(BIN)/channelscribe demo --guard $(if $(KEEP),--keep)
 
 test: env  ## all tests, in JOBS=3 processes; PYTEST_ARGS="-k store" picks some
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: env  ## style and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,8 +54,21 @@ def _rank(place: str) -> int:
     return next((rank for rank, room in enumerate(_SLOW) if place.startswith(f"{room}/")), len(_SLOW))
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _rank(_place(item)))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(_place(item))))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A group goes to one process, as a whole.
+
+    xdist's own groups are not used: 3.8 marks them in an attribute that pytest 9.2 does not read any more, and the
+    groups then have no effect.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid.split("::", 1)[0].removeprefix("tests/"))
+
+    return Groups(config, log)
