@@ -6,14 +6,14 @@ Every run plans by it; the same rules say which failures `failed` leaves alone a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
 
 from channelscribe.asr.registry import fingerprinter
 from channelscribe.core.errors import FailureClass
-from channelscribe.core.model import Outcome, OutcomeState, Stage, Video
+from channelscribe.core.model import Media, Outcome, OutcomeState, Stage, Video
 from channelscribe.core.profile import TranscriptionProfile
 from channelscribe.odin.publish import document_key
 from channelscribe.store.archive import Archive
@@ -35,12 +35,13 @@ class Parked:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do. `afresh` are videos whose media must be downloaded again because it could not be decoded."""
+    """What a run will do. `afresh` are videos whose media could not be decoded and must be downloaded again, with the
+    time at which the bad media were; other media, which somebody may have fetched since, are taken as they are."""
 
     todo: tuple[Video, ...]
     done: tuple[Video, ...]
     parked: tuple[Parked, ...]
-    afresh: frozenset[str]
+    afresh: Mapping[str, datetime | None]
 
 
 def plan(
@@ -57,9 +58,10 @@ def plan(
 
     A failure that this same run recorded never parks: pressing Retry asks for exactly those videos again.
     """
-    finished = _finished(archive, profile, project_id)
+    media = archive.media()  # first: what another run mends from here on is no longer what failed
+    finished = _finished(archive, media, profile, project_id)
     history = histories(archive.outcomes())
-    todo, done, parked, afresh = [], [], [], set()
+    todo, done, parked, afresh = [], [], [], {}
     for video in videos:
         past = history.get(video.video_id, [])
         harm = damage(past)
@@ -71,12 +73,14 @@ def plan(
             todo.append(video)
             tries = attempts(past)
             if harm & DAMAGED_MEDIA or (tries and tries[-1].failure_class == FailureClass.POISONED):
-                afresh.add(video.video_id)
-    return Plan(tuple(todo), tuple(done), tuple(parked), frozenset(afresh))
+                bad = media.get(video.video_id)
+                afresh[video.video_id] = bad.downloaded_at if bad else None
+    return Plan(tuple(todo), tuple(done), tuple(parked), afresh)
 
 
-def _finished(archive: Archive, profile: TranscriptionProfile, project_id: str | None) -> set[str]:
-    media = archive.media()
+def _finished(
+    archive: Archive, media: Mapping[str, Media], profile: TranscriptionProfile, project_id: str | None
+) -> set[str]:
     if not media:
         return set()
     transcribed = archive.transcribed()

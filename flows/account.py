@@ -40,7 +40,7 @@ class Account:
     began_s: float
     earlier_s: float = 0.0
     listing: Mapping[str, Any] = field(default_factory=dict)
-    work: Plan = field(default_factory=lambda: Plan((), (), (), frozenset()))
+    work: Plan = field(default_factory=lambda: Plan((), (), (), {}))
     members: set[str] = field(default_factory=set)
     live: Live | None = None
 

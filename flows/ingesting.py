@@ -138,8 +138,7 @@ def make_plan(scope: RunScope, video_ids: Sequence[str], retry_parked: bool) -> 
         now=scope.clock.now(),
         retry_parked=retry_parked,
     )
-    files = scope.archive.media() if work.afresh else {}
-    scope.afresh.update({video_id: files[video_id].downloaded_at for video_id in work.afresh if video_id in files})
+    scope.afresh.update(work.afresh)
     get_run_logger().info("%d to do, %d already done, %d parked", len(work.todo), len(work.done), len(work.parked))
     return work
 

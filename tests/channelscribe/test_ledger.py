@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,6 +95,26 @@ def test_poisoned_media_is_fetched_afresh_once_then_quarantined(archive: Archive
     assert [v.video_id for v in once.todo] == list(once.afresh)
     archive.put_outcome(an_outcome(OutcomeState.FAILED, "poisoned", stage=Stage.TRANSCRIBE, minutes=5))
     assert planned(archive).parked and not planned(archive).todo
+
+
+def test_media_that_another_run_mends_while_we_plan_are_not_taken_for_the_bad_ones(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.put_media(a_media())
+    archive.put_outcome(an_outcome(OutcomeState.FAILED, "poisoned", stage=Stage.TRANSCRIBE))
+    archive.flush()
+    outcomes = archive.outcomes
+    better = replace(a_media(sha256="ee" * 32), downloaded_at=NOON + timedelta(minutes=2))
+
+    def mended_meanwhile() -> Any:
+        archive.put_media(better)
+        archive.flush()
+        return outcomes()
+
+    monkeypatch.setattr(archive, "outcomes", mended_meanwhile)
+    assert planned(archive).afresh == {better.video_id: a_media().downloaded_at}
+    stands = archive.media_of(better.video_id)
+    assert stands is not None and stands.downloaded_at == better.downloaded_at != a_media().downloaded_at
 
 
 def test_a_success_after_a_failure_clears_it(archive: Archive) -> None:
