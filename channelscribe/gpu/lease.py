@@ -20,30 +20,19 @@ from typing import Any
 import psutil
 from filelock import FileLock
 
+from channelscribe.core.process import Process, process
 from channelscribe.gpu.judgement import machine_folder
 
 log = logging.getLogger(__name__)
 _LOCK_S = 1.0
-_START_S = 2.0  # start times are told to a hundredth, and moved with the clock
 _BOOT_S = 120.0  # the start of the machine is reckoned from two clocks
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
-    """A process that wants the card capped. `started_s` tells it from a later one with the same number."""
+class Holder(Process):
+    """A process that wants the card capped."""
 
-    pid: int
-    started_s: float
     cap_w: float
-
-    @property
-    def lives(self) -> bool:
-        try:
-            return abs(psutil.Process(self.pid).create_time() - self.started_s) < _START_S
-        except psutil.NoSuchProcess:
-            return False
-        except psutil.Error:
-            return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +49,7 @@ class Lease:
 
     def joined(self, cap_w: float) -> Lease:
         """With this process among the holders."""
-        own = Holder(os.getpid(), psutil.Process().create_time(), cap_w)
+        own = Holder(**asdict(process()), cap_w=cap_w)
         return replace(self, holders=(*self.left().holders, own))
 
     def left(self) -> Lease:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.deployments.worker.api import Api, wait_for
@@ -72,18 +72,31 @@ def installed(home: Path, world: World | None = None, **settings: str) -> Iterat
             **odin.environment(),
             **settings,
         )
-        port, data = _free_port(), home / "data"
-        command = [sys.executable, "-m", "deployments.cli", "up", "--port", str(port), "--data", str(data)]
-        with (home / "up.txt").open("wb") as said:
-            process = subprocess.Popen(
-                command, cwd=home, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said
-            )
-        try:
-            _wait_until_ready(process, home / "up.txt")
-            api = Api(f"http://127.0.0.1:{port}/api")
+        data = home / "data"
+        with _up(home, data, environment) as (process, api):
             yield Installation(home, data, api, youtube, odin, environment, process)
-        finally:
-            _end(process)
+
+
+@contextlib.contextmanager
+def up_again(site: Installation) -> Iterator[Installation]:
+    """`channelscribe up` once more on the same data, after the first one ended or was killed."""
+    with _up(site.home, site.data, site.environment) as (process, api):
+        yield replace(site, process=process, api=api)
+
+
+@contextlib.contextmanager
+def _up(home: Path, data: Path, environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], Api]]:
+    port = _free_port()
+    command = [sys.executable, "-m", "deployments.cli", "up", "--port", str(port), "--data", str(data)]
+    with (home / "up.txt").open("wb") as said:
+        process = subprocess.Popen(
+            command, cwd=home, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said
+        )
+    try:
+        _wait_until_ready(process, home / "up.txt")
+        yield process, Api(f"http://127.0.0.1:{port}/api")
+    finally:
+        _end(process)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
