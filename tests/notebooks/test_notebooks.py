@@ -19,12 +19,13 @@ from channelscribe.store.archive import Archive
 from channelscribe.store.root import DataRoot
 from tests.channelscribe.cards import recorded
 from tests.channelscribe.store.test_readings import a_run
+from tests.deployments.worker.installation import installed
 from tests.emulators.odin import OdinEmulator
 from tests.emulators.worlds import sources, tiny
 from tests.emulators.youtube import YouTubeEmulator
 from tests.flows.environment import clean
 from tests.flows.station import CHECKPOINT
-from tests.flows.tables import table
+from tests.flows.tables import assert_same, contents, files, table
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 FIRST, SECOND = (next(p for p in NOTEBOOKS if p.name.startswith(number)) for number in ("01_", "02_"))
@@ -117,6 +118,30 @@ def test_the_first_channel_runs_by_the_environment_alone(tmp_path: Path) -> None
     transcripts = table(tmp_path / "data", "transcripts")
     assert rows(segments) == min(15, int((transcripts["index"] >= 0).sum())) > 0
     assert stored == {video.id for video in newest} == set(transcripts["video_id"])
+
+
+@pytest.mark.prefect
+@pytest.mark.long
+@pytest.mark.skipif(os.name == "nt", reason="the stand-ins serve POSIX tests")
+def test_a_notebook_and_a_worker_leave_the_same_archive(tmp_path: Path) -> None:
+    with installed(tmp_path, tiny(2)) as site, OdinEmulator(processing_s=0.05) as other:
+        source, byhand = sources(site.youtube.world)["channel"], tmp_path / "by-hand"
+        ended = site.api.ended(site.api.start(source=source, data=str(site.data)))
+        assert ended["state_type"] == "COMPLETED", ended["state"]["message"]
+        own = {
+            "CHANNELSCRIBE_SOURCE": source,
+            "CHANNELSCRIBE_LATEST": "2",
+            "PREFECT_HOME": str(tmp_path / "prefect"),
+            "IPYTHONDIR": str(tmp_path / "ipython"),
+            "JUPYTER_CONFIG_DIR": str(tmp_path / "jupyter"),
+        }
+        byhand.mkdir()
+        execute(FIRST, byhand, site.environment | other.environment() | own)
+        assert {d.document_key for d in other.documents.values()} == {
+            d.document_key for d in site.odin.documents.values()
+        }
+    assert_same(contents(byhand / "data"), contents(site.data))
+    assert files(byhand / "data") == files(site.data) != {}
 
 
 @pytest.mark.slow
