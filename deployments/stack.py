@@ -28,7 +28,7 @@ LIGHT_POOL = "channelscribe-light"
 _LIMITS = {POOL: 1, LIGHT_POOL: 4}  # one run at a time on a card; what holds no card mostly waits
 SERVER_START_S = 180.0
 WORKER_START_S = 120.0
-_PREFECT = (sys.executable, "-m", "prefect")
+_SERVER = (sys.executable, "-m", "deployments.server")
 _WORKER = (sys.executable, "-m", "deployments.worker")
 
 
@@ -66,7 +66,7 @@ def open_server(home: Path, port: int, say: Say = silent, clock: Clock | None = 
 def _start_server(home: Path, port: int, say: Say, clock: Clock) -> tuple[Server, Child]:
     """Answering, and ours: a port that another program took while our server started is left to it."""
     say(f"starting the Prefect server on port {port}")
-    command = (*_PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port))
+    command = (*_SERVER, "start", "--host", "127.0.0.1", "--port", str(port))
     child = start_child("Prefect server", command, home / "logs" / "server.log", server_settings(home), home)
     server = Server(f"http://127.0.0.1:{port}/api")
     try:

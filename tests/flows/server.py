@@ -43,7 +43,7 @@ class PrefectServer:
             "DO_NOT_TRACK": "1",
             "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
         }
-        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)]
+        command = [sys.executable, "-m", "deployments.server", "start", "--host", "127.0.0.1", "--port", str(self.port)]
         with (self.home / "server.log").open("ab") as log:
             process = subprocess.Popen(
                 command,
