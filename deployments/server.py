@@ -1,10 +1,10 @@
 """Prefect's server through Prefect's own command line, without its stalls on SQLite.
 
 `stack` starts it: `python -m deployments.server start ...`. A statement of SQLite that is thrown away waits for its
-connection, and the connection for whoever writes. Python's garbage collector throws statements away in whichever thread
-it happens to run; in that of the server's event loop, while one of its own transactions holds the write lock and another
-connection waits for it, the whole server stands still until the wait is given up after 60 seconds (Prefect 3.8.8,
-SQLAlchemy 2.0, aiosqlite 0.22). Collected in a thread of its own, the same wait costs that thread alone.
+connection, and the connection for whoever writes. Python's garbage collector throws statements away in whichever
+thread it happens to run; in that of the server's event loop, while one of its own transactions holds the write lock and
+another connection waits for it, the whole server stands still until the wait is given up after 60 seconds (Prefect
+3.8.8, SQLAlchemy 2.0, aiosqlite 0.22). Collected in a thread of its own, the same wait costs that thread alone.
 """
 
 from __future__ import annotations
