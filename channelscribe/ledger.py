@@ -74,8 +74,14 @@ def plan(
             tries = attempts(past)
             if harm & DAMAGED_MEDIA or (tries and tries[-1].failure_class == FailureClass.POISONED):
                 bad = media.get(video.video_id)
-                afresh[video.video_id] = bad.downloaded_at if bad else None
+                if bad is None or not _is_newer(bad, tries[-1]):
+                    afresh[video.video_id] = bad.downloaded_at if bad else None
     return Plan(tuple(todo), tuple(done), tuple(parked), afresh)
+
+
+def _is_newer(media: Media, failure: Outcome) -> bool:
+    """Whether they were fetched after the failure, by a run whose own outcomes may not stand in the table yet."""
+    return media.downloaded_at is not None and failure.at is not None and media.downloaded_at > failure.at
 
 
 def _finished(

@@ -117,6 +117,18 @@ def test_media_that_another_run_mends_while_we_plan_are_not_taken_for_the_bad_on
     assert stands is not None and stands.downloaded_at == better.downloaded_at != a_media().downloaded_at
 
 
+def test_media_that_were_fetched_after_the_failure_are_not_the_bad_ones(archive: Archive) -> None:
+    """Another run has fetched them and has not told yet what became of it: outcomes are written in batches."""
+    failure = an_outcome(OutcomeState.FAILED, "poisoned", stage=Stage.TRANSCRIBE)
+    assert failure.at is not None
+    archive.put_outcome(failure)
+    archive.put_media(replace(a_media(), downloaded_at=failure.at - timedelta(seconds=1)))
+    assert list(planned(archive).afresh) == [a_media().video_id]
+    archive.put_media(replace(a_media(sha256="ee" * 32), downloaded_at=failure.at + timedelta(seconds=1)))
+    made = planned(archive)
+    assert made.todo and not made.afresh
+
+
 def test_a_success_after_a_failure_clears_it(archive: Archive) -> None:
     archive.put_outcome(an_outcome(OutcomeState.FAILED, "permanent"))
     archive.put_outcome(an_outcome(OutcomeState.DONE, minutes=1))
