@@ -5,7 +5,7 @@ Those of the operator's day come from its test: `pytest tests/browser -m browser
 Needs what the project itself does not: `pip install selenium`, and the Debian packages chromium and chromium-driver.
 Start `channelscribe demo --keep` first; it prints the address of the UI and of its run. For the pictures of the guard
 start `channelscribe demo --guard --keep`, and while its run runs give `--plant demo-guard-data/plant.json` too: the
-simulated card is kept hot for as long as a picture of the pause takes.
+simulated card is kept from cooling for as long as a picture of the pause takes.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ def wait_for_state(ui: str, run_id: str, names: Sequence[str]) -> dict[str, Any]
 
 
 @contextmanager
-def kept_hot(plant: Path, temp_c: float = 79.0) -> Iterator[None]:
-    """Turns the simulated card's thermometer up, and back."""
+def kept_warm(plant: Path, temp_c: float = 74.0) -> Iterator[None]:
+    """Holds the simulated card's thermometer between the mark at which it may go on and the ceiling, and lets go."""
     before = plant.read_text(encoding="utf-8")
     plant.write_text(json.dumps({**json.loads(before), "forced_temp_c": temp_c}), encoding="utf-8")
     try:
@@ -137,8 +137,8 @@ def shoot(driver: Any, ui: str, shot: Shot, folder: Path) -> None:
 def take_guard(ui: str, run_id: str, folder: Path, plant: Path) -> None:
     """The run's page while its card cools, and the card's curve when the run is over."""
     with browser() as driver:
-        with kept_hot(plant):
-            wait_for_state(ui, run_id, ["Cooling down"])
+        wait_for_state(ui, run_id, ["Cooling down"])
+        with kept_warm(plant):
             page = f"/v2/runs/flow-run/{run_id}"
             shoot(driver, ui, Shot("cooling-down", page, "Cooling down", 1200, show_details), folder)
         wait_for_state(ui, run_id, ["Completed", "Failed"])
