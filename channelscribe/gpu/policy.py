@@ -167,7 +167,8 @@ def _weigh(policy: GuardPolicy, state: GuardState, gauge: Gauge, step_s: float) 
     if _rises_too_high(policy, gauge, trend, step_s, state.decision.duty) or (held and gauge.value > gauge.resume_at):
         if not held:
             trend = after_pause(policy, gauge, trend, 0.0 if state.caps.asked_w else state.busy)
-        return _keep(state, gauge.cause, trend), _too_high(gauge, trend, held)
+        dwell_s = policy.min_dwell_s - (state.now_s - state.since_s if state.zone is Zone.PAUSE else 0.0)
+        return _keep(state, gauge.cause, trend), _too_high(gauge, trend, held, dwell_s)
     calm = gauge.slow_at - _CALM * gauge.band
     if held:
         trend = released(trend)
@@ -212,9 +213,9 @@ def _limit_reached(gauge: Gauge) -> Finding:
     return Finding(Zone.STOP, gauge.cause, reason, gauge.value, gauge.stop_at, None, gauge.unit)
 
 
-def _too_high(gauge: Gauge, trend: Trend, held: bool) -> Finding:
+def _too_high(gauge: Gauge, trend: Trend, held: bool, dwell_s: float) -> Finding:
     falling = max(-trend.slope, 0.0) if trend.slope < -_SLOWEST_FALL else trend.cool
-    wait = max(gauge.value - gauge.resume_at, 0.0) / falling if falling > _SLOWEST_FALL else None
+    wait = max((gauge.value - gauge.resume_at) / falling, dwell_s, 0.0) if falling > _SLOWEST_FALL else None
     where = "at" if gauge.value >= gauge.ceiling else "cooling from" if held else "on its way to"
     expected = f", expected in {wait:.0f} s" if wait is not None else ""
     reason = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -109,3 +110,20 @@ def test_a_power_cap_works_more_with_less() -> None:
 def run(name: str, contender: Contender) -> Row:
     scenario = SCENARIOS[name]
     return score(contender.name, run_closed(scenario, contender, POLICY), scenario.duration_s)
+
+
+@pytest.mark.parametrize("name", ["hot", "cabinet"])
+def test_the_wait_that_a_person_is_told_is_about_the_wait(name: str) -> None:
+    """From the second pause on: the first one has seen nothing cool yet and tells no time."""
+    begun, told, lasted = None, [], []
+    for moment in run_closed(replace(SCENARIOS[name], duration_s=600.0), ours(POLICY), POLICY):
+        paused = moment.decision.zone is Zone.PAUSE
+        if paused and begun is None:
+            begun = moment.at_s
+            told.append(moment.decision.expected_wait_s)
+        elif begun is not None and not paused:
+            lasted.append(moment.at_s - begun)
+            begun = None
+    waits = list(zip(told, lasted, strict=False))[1:]
+    assert len(waits) > 5
+    assert all(wait is not None and wait / 3 < took < wait * 2 for wait, took in waits)
