@@ -152,7 +152,7 @@ class FasterWhisper(_Peer):
         super().__init__(job, takes)
         where = {"device": job.device.partition(":")[0], "compute_type": job.dtype, "cpu_threads": job.threads}
         model = WhisperModel(str(converted(Path(job.folder))), **where)
-        model.model = _Multilingual(model.model)
+        model.model = Multilingual(model.model)
         self._pipeline = BatchedInferencePipeline(model)
 
     def _texts(self, takes: tuple[Take, ...]) -> list[str]:
@@ -179,7 +179,7 @@ class FasterWhisper(_Peer):
         return " ".join(segment.text for segment in found)
 
 
-class _Multilingual:
+class Multilingual:
     """CTranslate2 takes an invented vocabulary for an English one, and faster-whisper then leaves the language out."""
 
     is_multilingual = True

@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 import logging
 import platform
+import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psutil
+from filelock import FileLock, Timeout
 
 from channelscribe.core.process import Process, process
 
@@ -25,27 +28,21 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 MOST_BEGINNINGS = 3
 """A run that has begun so often is not begun again by itself: whatever it does may be what ends the machine."""
-
-
-@dataclass(frozen=True)
-class Note:
-    """One run that a worker took. `flow`: the process in which it runs, once it has begun."""
-
-    run_id: UUID
-    worker: Process
-    flow: Process | None = None
-
-    @property
-    def left_behind(self) -> bool:
-        return not self.worker.lives and (self.flow is None or not self.flow.lives)
+_SWEEP_S = 3600.0  # a file that was made this lately may be about to be locked
 
 
 class InHand:
-    """The notes of one folder, a file each. Everything raises OSError where the folder cannot be written."""
+    """The notes of one folder: a file for each run, and for each worker a file under a lock that dies with it.
+
+    The lock and no start time says whether a worker lives: a clock that is set while it works changes the start time
+    that others compute. Everything raises OSError where the folder cannot be written.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._machine = platform.node()
+        self._worker = uuid4().hex
+        self._alive = self._lock_of(self._worker)
 
     def take(self, run_id: UUID, pid: int | None = None) -> None:
         """This process has the run in hand; `pid` is the process in which it runs."""
@@ -54,32 +51,67 @@ class InHand:
         except psutil.Error:  # it has ended already; its end is told the usual way
             flow = None
         self._folder.mkdir(parents=True, exist_ok=True)
+        if not self._alive.is_locked:
+            self._alive.acquire()
+        note = {"machine": self._machine, "worker": self._worker, "flow": asdict(flow) if flow else None}
         partial = self._path(run_id).with_suffix(".part")
-        note = Note(run_id, process(), flow)
-        partial.write_text(
-            json.dumps({"machine": self._machine, **asdict(note), "run_id": str(run_id)}), encoding="utf-8"
-        )
+        partial.write_text(json.dumps(note), encoding="utf-8")
         partial.replace(self._path(run_id))
 
     def let_go(self, run_id: UUID) -> None:
         self._path(run_id).unlink(missing_ok=True)
 
     def left_behind(self) -> Iterator[UUID]:
-        """Runs of this machine whose worker and process are gone. Notes that cannot be read are dropped."""
+        """Runs of this machine whose worker and process are gone. No other worker is given one before the next is asked
+        for. Notes that cannot be read are dropped, and so are the files of workers that are gone and left nothing.
+        """
+        owners = set()
         for path in sorted(self._folder.glob("*.json")):
             try:
                 said = json.loads(path.read_text(encoding="utf-8"))
+                owners.add(worker := UUID(said["worker"]).hex)
                 if said["machine"] != self._machine:  # a home that several machines share
                     continue
-                note = Note(UUID(said["run_id"]), _process(said["worker"]), said["flow"] and _process(said["flow"]))
+                run_id, flow = UUID(path.stem), said["flow"] and _process(said["flow"])
             except FileNotFoundError:
                 continue
-            except (ValueError, TypeError, KeyError, RecursionError) as error:
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
                 log.warning("The note %s of a run in hand cannot be read and is dropped: %s", path.name, error)
                 path.unlink(missing_ok=True)
                 continue
-            if note.left_behind:
-                yield note.run_id
+            if flow is not None and flow.lives:
+                continue
+            with self._gone(worker) as gone:
+                if gone:
+                    yield run_id
+        self._sweep(owners)
+
+    @contextmanager
+    def _gone(self, worker: str) -> Iterator[bool]:
+        """Whether that worker is gone; while this is open, nobody else is told so."""
+        lock = self._lock_of(worker)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def _sweep(self, owners: set[str]) -> None:
+        for path in self._folder.glob("*.lock"):
+            with suppress(OSError):  # somebody else was quicker, or has it open on Windows
+                if path.stem in owners or time.time() - path.stat().st_mtime < _SWEEP_S:
+                    continue
+                with self._gone(path.stem) as gone:
+                    pass
+                if gone:
+                    path.unlink()
+
+    def _lock_of(self, worker: str) -> FileLock:
+        return FileLock(self._folder / f"{worker}.lock", thread_local=False)
 
     def _path(self, run_id: UUID) -> Path:
         return self._folder / f"{run_id}.json"

@@ -1,6 +1,6 @@
 """A process of this machine that can be told from a later one with the same number.
 
-Under `gpu/lease`, which asks whether a holder still lives, and `deployments/in_hand`, which asks it of a worker.
+Under `gpu/lease`, which asks whether a holder still lives, and `deployments/in_hand`, which asks it of a flow.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,7 +18,7 @@ import pytest
 from prefect.states import Cancelling, Completed, Crashed, Failed, Paused, Pending, Running, Scheduled, State
 
 from channelscribe.core.process import process
-from deployments.in_hand import MOST_BEGINNINGS, InHand, Note, what_follows
+from deployments.in_hand import MOST_BEGINNINGS, InHand, what_follows
 from tests.deployments.conftest import CHECKOUT
 from tests.deployments.worker.api import FINAL, wait_for
 from tests.flows.environment import clean
@@ -105,7 +105,7 @@ def test_a_run_that_is_left_behind_goes_on_with_another_worker_of_the_machine(tm
                 wait_for(lambda: server.run(run_id)["state_type"] in FINAL, "its end")
                 assert server.run(run_id)["state_type"] == "COMPLETED"
                 assert server.run(run_id)["run_count"] == 2
-                wait_for(lambda: not list((home / "in-hand").iterdir()), "the note to be dropped")
+                wait_for(lambda: not list((home / "in-hand").glob("*.json")), "the note to be dropped")
 
 
 @pytest.fixture
@@ -116,39 +116,84 @@ def ended() -> int:
     return gone.pid
 
 
-def written(folder: Path, **other: Any) -> UUID:
-    """A note of this process with other contents in some fields."""
+@pytest.fixture
+def living(tmp_path: Path) -> InHand:
+    """A worker of the folder, which has its lock as long as the test holds it."""
+    return InHand(tmp_path)
+
+
+def written(by: InHand, folder: Path, **other: Any) -> UUID:
+    """A note of that worker with other contents in some fields."""
     run_id = uuid4()
-    InHand(folder).take(run_id, os.getpid())
+    by.take(run_id, os.getpid())
     path = folder / f"{run_id}.json"
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | other), encoding="utf-8")
     return run_id
 
 
-def test_a_note_counts_when_worker_and_flow_are_gone(tmp_path: Path, ended: int) -> None:
+def test_a_note_counts_when_worker_and_flow_are_gone(tmp_path: Path, living: InHand, ended: int) -> None:
+    dead = uuid4().hex
     gone = {"pid": ended, "started_s": process().started_s}
     reused = {"pid": os.getpid(), "started_s": process().started_s - 3600}
-    written(tmp_path)
-    written(tmp_path, worker=gone)
-    written(tmp_path, flow=None)
-    written(tmp_path, worker=gone, flow=reused, machine="another machine")
-    left = {written(tmp_path, worker=a, flow=b) for a in (gone, reused) for b in (gone, reused, None)}
+    for flow in (gone, reused, None):
+        written(living, tmp_path, flow=flow)
+    written(living, tmp_path, worker=dead)
+    written(living, tmp_path, worker=dead, flow=reused, machine="another machine")
+    left = {written(living, tmp_path, worker=dead, flow=flow) for flow in (gone, reused, None)}
     assert set(InHand(tmp_path).left_behind()) == left
+    assert set(living.left_behind()) == left, "a worker's own notes are not left behind for itself either"
 
 
-def test_a_run_that_is_let_go_is_forgotten_and_may_be_let_go_twice(tmp_path: Path) -> None:
-    run_id = written(tmp_path, worker={"pid": 1, "started_s": 1.0}, flow=None)
+def test_a_clock_that_is_set_makes_no_worker_dead(
+    tmp_path: Path, living: InHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = process()
+    written(living, tmp_path)
+    monkeypatch.setattr(psutil.Process, "create_time", lambda _: before.started_s + 7200)
+    assert not before.lives, "what start times say"
+    assert not list(InHand(tmp_path).left_behind())
+
+
+def test_one_worker_at_a_time_is_told_of_a_run(tmp_path: Path, living: InHand) -> None:
+    run_id = written(living, tmp_path, worker=uuid4().hex, flow=None)
+    for told in InHand(tmp_path).left_behind():
+        assert told == run_id
+        assert not list(InHand(tmp_path).left_behind()), "another worker sees to it"
+    assert list(InHand(tmp_path).left_behind()) == [run_id], "whoever was told has not let it go"
+
+
+def test_a_run_that_is_let_go_is_forgotten_and_may_be_let_go_twice(tmp_path: Path, living: InHand) -> None:
+    run_id = written(living, tmp_path, worker=uuid4().hex, flow=None)
     notes = InHand(tmp_path)
     assert list(notes.left_behind()) == [run_id]
     notes.let_go(run_id)
     notes.let_go(run_id)
-    assert not list(tmp_path.iterdir())
+    assert not list(notes.left_behind()) and not list(tmp_path.glob("*.json"))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000, '{"run_id": "x"}'])
-def test_a_note_that_cannot_be_read_is_dropped_and_hides_no_other(tmp_path: Path, text: str) -> None:
+def test_files_of_workers_that_are_gone_are_swept(tmp_path: Path, living: InHand) -> None:
+    written(living, tmp_path)
+    needed = uuid4().hex
+    written(living, tmp_path, worker=needed)
+    idle = InHand(tmp_path)
+    idle.let_go(written(idle, tmp_path))
+    for name in (needed, uuid4().hex, uuid4().hex):
+        (tmp_path / f"{name}.lock").touch()
+    before = set(tmp_path.glob("*.lock"))
+    assert len(before) == 5
+    list(living.left_behind())
+    assert set(tmp_path.glob("*.lock")) == before, "too young"
+    for lock in before:
+        os.utime(lock, (0, 0))
+    list(living.left_behind())
+    kept = {lock.stem for lock in tmp_path.glob("*.lock")}
+    assert needed in kept and len(kept) == 3, "of a note, and of two workers that live"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000, '{"machine": 1}', '{"worker": 1}', "{}"])
+def test_a_note_that_cannot_be_read_is_dropped_and_hides_no_other(tmp_path: Path, living: InHand, text: str) -> None:
     (tmp_path / "0.json").write_text(text, encoding="utf-8")
-    run_id = written(tmp_path, worker={"pid": 1, "started_s": 1.0}, flow=None)
+    run_id = written(living, tmp_path, worker=uuid4().hex, flow=None)
     assert list(InHand(tmp_path).left_behind()) == [run_id]
     assert not (tmp_path / "0.json").exists()
 
@@ -157,15 +202,11 @@ def test_a_folder_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
     assert not list(InHand(tmp_path / "none").left_behind())
 
 
-def test_a_process_that_ended_before_it_was_noted_is_noted_without_it(tmp_path: Path, ended: int) -> None:
-    InHand(tmp_path).take(uuid4(), ended)
+def test_a_process_that_ended_before_it_was_noted_is_noted_without_it(
+    tmp_path: Path, living: InHand, ended: int
+) -> None:
+    living.take(uuid4(), ended)
     assert not list(InHand(tmp_path).left_behind()), "its worker, this process, lives"
-
-
-def test_a_note_of_this_process_is_not_left_behind() -> None:
-    note = Note(uuid4(), process())
-    assert not note.left_behind
-    assert replace(note, worker=replace(note.worker, started_s=1.0)).left_behind
 
 
 @pytest.mark.parametrize("state", [Running(), Pending(), Paused(), Running(name="Cooling down")])

@@ -14,10 +14,11 @@ BUSY_S = 3.0
 # One connection waits for the lock that this thread's transaction holds, as the server's do; a statement of the waiting
 # one is garbage. Prints for how long this thread stood still while it made objects.
 SCRIPT = f"""
-import gc, sqlite3, sys, threading, time
+import gc, sqlite3, sys, threading, time, weakref
 if sys.argv[2] == "elsewhere":
-    from deployments.server import collect_elsewhere
-    collect_elsewhere(0.2)
+    from deployments import server
+    server.ALL_EVERY = 1
+    server.collect_elsewhere(0.2)
 writer = sqlite3.connect(sys.argv[1], isolation_level=None)
 writer.execute("PRAGMA journal_mode = WAL")
 writer.execute("CREATE TABLE number (value)")
@@ -33,8 +34,10 @@ def wait():
         waiting.execute("INSERT INTO number VALUES (1)")
     except sqlite3.OperationalError:
         pass
-threading.Thread(target=wait).start()
+waits = threading.Thread(target=wait)
+waits.start()
 time.sleep(0.5)
+gone = weakref.ref(garbage)
 del garbage
 stood_s, end_s, made = 0.0, time.monotonic() + {BUSY_S}, []
 while time.monotonic() < end_s:
@@ -42,6 +45,8 @@ while time.monotonic() < end_s:
     made = [[] for _ in range(1000)] + [made[:1]]
     stood_s = max(stood_s, time.monotonic() - begun_s)
 writer.execute("ROLLBACK")
+waits.join()
+assert gone() is None, "nobody collected it"
 print(stood_s)
 """
 

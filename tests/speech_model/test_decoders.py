@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import pipeline
 
+from benchmarks.peers import Multilingual
 from tests.emulators.speech import SpeechBank
 from tests.speech_model.effects import Wave
 from tests.speech_model.evaluate import CHECKPOINT, FULL_S, SHORT_S, Judge, Said, from_bank, from_shard, normal
@@ -82,25 +83,13 @@ def test_the_pipeline_hears_what_generate_hears(by: Judge, heard: Reference) -> 
     assert_same(heard, decode, lone_start=False)  # it reads the timestamp itself
 
 
-class _Multilingual:
-    """faster-whisper tells by the number of tokens whether a model knows languages, and would leave ours out."""
-
-    is_multilingual = True
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
-
 def test_faster_whisper_hears_what_generate_hears(heard: Reference, tmp_path: Path) -> None:
     faster_whisper = pytest.importorskip("faster_whisper")
     converters = pytest.importorskip("ctranslate2.converters")
     out = str(tmp_path / "converted")
     converters.TransformersConverter(str(CHECKPOINT), copy_files=["tokenizer.json"]).convert(out)
     model = faster_whisper.WhisperModel(out, device="cpu", compute_type="float32", cpu_threads=1)
-    model.model = _Multilingual(model.model)
+    model.model = Multilingual(model.model)
 
     def decode(window: Window) -> list[Said]:
         found, _ = model.transcribe(
