@@ -64,6 +64,9 @@ class Shard:
     def draw(self, language: str, r: Random) -> Clip:
         return self[r.choice(self._of[language] or self._of["en"])]
 
+    def voices(self, language: str) -> list[str]:
+        return sorted({str(self._arrays["voice"][i]) for i in self._of[language]})
+
     def of_voice(self, language: str, voice: str) -> list[int]:
         return [i for i in self._of[language] if self._arrays["voice"][i] == voice]
 

@@ -1,6 +1,6 @@
 """Judges a checkpoint on speech it never heard: `python -m tests.speech_model.evaluate [--model FOLDER] [--windows N]`.
 
-Word errors by voice, language, length, noise and codec; times of sentences; words made up in silence; plain `generate`.
+Word errors by voice, language, length, noise and codec; times of sentences; words made up in silence.
 """
 
 from __future__ import annotations
@@ -15,45 +15,23 @@ from statistics import median
 
 import jiwer
 import numpy as np
-import torch
-from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from tests.emulators.speech import Score, SpeechBank
 from tests.emulators.speech import compose as recite_bank
 from tests.speech_model import clips, effects
 from tests.speech_model.clips import Recipe, Shard
 from tests.speech_model.effects import Wave
-from tests.speech_model.sentences import plain
-from tests.speech_model.targets import Vocabulary
-from tests.speech_model.voices import RATE_HZ
+from tests.speech_model.judges import Heard, Judge, open_judge
+from tests.speech_model.sentences import LANGUAGES, plain
+from tests.speech_model.voices import ACCENTS, RATE_HZ, VARIANTS
 from tests.speech_model.windows import Segment, Window, next_clip, place
 
 CHECKPOINT = Path(__file__).parent / "checkpoint"
+PARAKEET = Path(__file__).parent / "checkpoint_parakeet"
 SHORT_S, FULL_S = 8.0, 28.0
 JUDGE = Recipe(seed=90_001, count=2500, german=0.3, other_voices=0.6, held_out=True)
-BATCH = 6
-
-
-@dataclass(frozen=True)
-class Said:
-    """A stretch of text between two timestamps."""
-
-    text: str
-    start_s: float
-    end_s: float
-
-
-@dataclass(frozen=True)
-class Heard:
-    """What the model made of one window."""
-
-    said: tuple[Said, ...]
-    language: str
-    no_speech: float
-
-    @property
-    def text(self) -> str:
-        return " ".join(s.text for s in self.said)
+WORDLESS = 20
+Voices = Callable[[str], bool]
 
 
 @dataclass(frozen=True)
@@ -71,47 +49,6 @@ class Row:
     @property
     def wer(self) -> float:
         return self.wrong / max(1, self.words)
-
-
-class Judge:
-    """A checkpoint, opened as anybody would."""
-
-    def __init__(self, folder: Path) -> None:
-        self.processor = WhisperProcessor.from_pretrained(folder)
-        self.model = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
-        self.vocabulary = Vocabulary(self.processor)
-        self._languages: dict[str, int] = vars(self.model.generation_config)["lang_to_id"]
-
-    def hear(self, windows: Sequence[Window]) -> Iterator[Heard]:
-        for first in range(0, len(windows), BATCH):
-            yield from self._hear(windows[first : first + BATCH])
-
-    @torch.no_grad()
-    def _hear(self, windows: Sequence[Window]) -> list[Heard]:
-        waves = [w.wave for w in windows]
-        features = self.processor(waves, sampling_rate=RATE_HZ, return_tensors="pt").input_features
-        start = torch.full((len(windows), 1), self.vocabulary.start)
-        odds = self.model(input_features=features, decoder_input_ids=start).logits[:, 0].softmax(-1)
-        languages = list(self._languages)
-        best = odds[:, list(self._languages.values())].argmax(-1)
-        silent = odds[:, self.vocabulary.id("<|nospeech|>")]
-        spoken = [w.language if f"<|{w.language}|>" in languages else "en" for w in windows]
-        ids = self.model.generate(features, language=spoken, task="transcribe", return_timestamps=True)
-        rows = zip(ids.tolist(), best.tolist(), silent.tolist(), strict=True)
-        return [Heard(self._parted(row), languages[b].strip("<|>"), s) for row, b, s in rows]
-
-    def _parted(self, ids: list[int]) -> tuple[Said, ...]:
-        """Text between timestamps; text without an end lasts for no time."""
-        said, tokens, start_s = list[Said](), list[int](), 0.0
-        for token in [*ids, self.vocabulary.first_stamp]:
-            if token < self.vocabulary.end:
-                tokens.append(token)
-            elif token >= self.vocabulary.first_stamp:
-                at_s = (token - self.vocabulary.first_stamp) * 0.02
-                if tokens:
-                    said.append(Said(self.processor.tokenizer.decode(tokens).strip(), start_s, max(at_s, start_s)))
-                tokens, start_s = [], at_s
-        return tuple(said)
 
 
 def normal(text: str) -> str:
@@ -148,7 +85,8 @@ def judge(name: str, windows: Sequence[Window], by: Judge) -> Row:
 def score(name: str, windows: Sequence[Window], heard: Sequence[Heard]) -> Row:
     truth = [normal(" ".join(s.text for s in w.segments)) for w in windows]
     said, wrong = count_errors(zip(truth, (normal(h.text) for h in heard), strict=True))
-    right = sum(h.language == w.language for w, h in zip(windows, heard, strict=True)) / len(windows)
+    known = [h.language == w.language for w, h in zip(windows, heard, strict=True) if h.language]
+    right = sum(known) / len(known) if known else None
     return Row(name, len(windows), said, wrong, *_time_errors(windows, heard), right)
 
 
@@ -159,15 +97,24 @@ def from_bank(seconds: float, seed: int, voice: str) -> Window:
     return Window(np.asarray(recording.pcm / 32768, np.float32), "en", segments)
 
 
-def from_shard(shard: Shard, seconds: float, r: Random, language: str) -> Window:
-    """Held-out sentences by one voice, with the pauses of a speaker."""
+def from_shard(shard: Shard, seconds: float, r: Random, language: str, of: Voices = lambda voice: True) -> Window:
+    """Held-out sentences by one voice (one of those that `of` takes), with the pauses of a speaker."""
     wave, segments = np.zeros(round(seconds * RATE_HZ), np.float32), list[Segment]()
-    clip, at_s = shard.draw(language, r), r.uniform(0.2, 0.8)
+    voice = r.choice([name for name in shard.voices(language) if of(name)])
+    clip, at_s = shard[r.choice(shard.of_voice(language, voice))], r.uniform(0.2, 0.8)
     while at_s + len(clip.spoken.pcm) / RATE_HZ < seconds:
         segments.append(place(wave, clip, at_s, 0.7))
         at_s = segments[-1].end_s + r.uniform(0.3, 1.2)
         clip = next_clip(shard, clip, r, turns=False)
     return Window(wave, language, tuple(segments))
+
+
+def with_accent(accent: str) -> Voices:
+    return lambda voice: voice.partition("+")[0] == accent
+
+
+def with_variant(variant: str) -> Voices:
+    return lambda voice: voice.partition("+")[2] == variant
 
 
 SPOILERS: dict[str, Callable[[Wave, Random], Wave]] = {
@@ -197,17 +144,39 @@ def speech_rows(by: Judge, count: int, shard: Shard) -> Iterator[Row]:
             yield judge(f"held-out {language}, {seconds:.0f} s, many voices", windows, by)
 
 
+def voice_rows(by: Judge, count: int, shard: Shard) -> Iterator[Row]:
+    """Held-out sentences by every accent of English, and by every variant in both languages."""
+    kinds = [("en", accent, with_accent(accent)) for accent in ACCENTS]
+    kinds += [
+        (language, f"+{variant}" if variant else "plain", with_variant(variant))
+        for language in LANGUAGES
+        for variant in VARIANTS
+    ]
+    for language, name, of in kinds:
+        r = Random(f"judge {language} {name}")
+        windows = [from_shard(shard, FULL_S, r, language, of) for _ in range(count)]
+        yield judge(f"held-out {language}, 28 s, {name}", windows, by)
+
+
 def spoiled_rows(by: Judge, count: int) -> Iterator[Row]:
+    """What each harm costs, and how each voice bears all of them together."""
     voices = SpeechBank.load().voices
-    clean = [from_bank(FULL_S, 2000 + i, voices[i % len(voices)]) for i in range(2 * count)]
+    clean = [from_bank(FULL_S, 2000 + i, voice) for voice in voices for i in range(count)]
     yield judge("bank, 28 s, clean", clean, by)
+    pooled = {voice: list[tuple[Window, Heard]]() for voice in voices}
     for name, spoil in SPOILERS.items():
         r = Random(name)
-        yield judge(name, [Window(spoil(w.wave, r), w.language, w.segments) for w in clean], by)
+        windows = [Window(spoil(w.wave, r), w.language, w.segments) for w in clean]
+        heard = list(by.hear(windows))
+        yield score(name, windows, heard)
+        for window, result in zip(windows, heard, strict=True):
+            pooled[window.segments[0].voice].append((window, result))
+    for voice, pairs in pooled.items():
+        yield score(f"all of these, {voice}", [window for window, _ in pairs], [result for _, result in pairs])
 
 
-def wordless_rows(by: Judge, count: int) -> Iterator[Row]:
-    """All words here are made up."""
+def wordless_rows(by: Judge) -> Iterator[Row]:
+    """Half an hour in windows of 30 s, and digital silence, which is always the same; all words here are made up."""
     samples = round(30 * RATE_HZ)
     kinds: dict[str, Callable[[Random], Wave]] = {
         "silence": lambda r: np.zeros(samples, np.float32),
@@ -217,7 +186,7 @@ def wordless_rows(by: Judge, count: int) -> Iterator[Row]:
     }
     for name, make in kinds.items():
         r = Random(name)
-        windows = [Window(make(r), "en", ()) for _ in range(1 if name == "silence" else 2 * count)]
+        windows = [Window(make(r), "en", ()) for _ in range(1 if name == "silence" else WORDLESS)]
         yield judge(f"no words: {name}", windows, by)
 
 
@@ -231,8 +200,9 @@ def _shown(row: Row) -> str:
 
 def rows(by: Judge, count: int, shard: Shard) -> Iterator[Row]:
     yield from speech_rows(by, count, shard)
+    yield from voice_rows(by, count, shard)
     yield from spoiled_rows(by, count)
-    yield from wordless_rows(by, count)
+    yield from wordless_rows(by)
 
 
 def main() -> None:
@@ -244,7 +214,7 @@ def main() -> None:
     given = parser.parse_args()
     print(f"| speech | windows | words | wrong | start off by (s) | end off by (s) | language |\n|{'---|' * 7}")
     made = []
-    for row in rows(Judge(given.model), given.windows, clips.load(JUDGE, 0, given.clips)):
+    for row in rows(open_judge(given.model), given.windows, clips.load(JUDGE, 0, given.clips)):
         made.append(row)
         print(_shown(row), flush=True)
     if given.out:

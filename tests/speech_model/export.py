@@ -1,6 +1,6 @@
 """Writes the model of a training run as the folder that `from_pretrained` opens: `python -m tests.speech_model.export`.
 
-`tests/speech_model/checkpoint/` is such a folder; nothing else has to change when its content does.
+`checkpoint/` and `checkpoint_parakeet/` are such folders; nothing else has to change when their content does.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import json
 from pathlib import Path
 
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, WhisperForConditionalGeneration
 
 from tests.speech_model import tokenizer
-from tests.speech_model.network import DECODER_LAYERS, GUIDED_HEADS, MAX_TOKENS, Listener
+from tests.speech_model.network import DECODER_LAYERS, GUIDED_HEADS, MAX_TOKENS
 from tests.speech_model.sentences import LANGUAGES
 from tests.speech_model.targets import Vocabulary
+from tests.speech_model.train import LISTENERS
 
 
 def _generation(vocabulary: Vocabulary) -> GenerationConfig:
@@ -41,13 +42,15 @@ def _generation(vocabulary: Vocabulary) -> GenerationConfig:
 
 def export(run: Path, out: Path) -> int:
     """The step that was written."""
-    processor = tokenizer.build()
-    vocabulary = Vocabulary(processor)
+    vocabulary = Vocabulary(tokenizer.build())
     state = torch.load(run / "state.pt", map_location="cpu", weights_only=True)
-    listener = Listener(vocabulary, torch.tensor(processor.feature_extractor.mel_filters))
+    listener = LISTENERS[json.loads(state["plan"]).get("listener", "whisper")](vocabulary)
     listener.load_state_dict(state["listener"])
-    model = listener.finished()
-    model.generation_config = _generation(vocabulary)
+    model, processor = listener.finished(), vocabulary.processor
+    if isinstance(model, WhisperForConditionalGeneration):
+        model.generation_config = _generation(vocabulary)
+    else:
+        processor = tokenizer.for_parakeet(processor)
     model.save_pretrained(out)
     processor.save_pretrained(out)
     return int(state["step"])

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 from transformers.models.whisper.modeling_whisper import WhisperAttention, WhisperDecoderLayer
 
-from tests.speech_model.targets import PHONEME_CLASSES, Vocabulary
+from tests.speech_model.learner import Learner, Losses
+from tests.speech_model.targets import IGNORED, PHONEME_CLASSES, Batch, Vocabulary
 from tests.speech_model.tokenizer import TIMESTAMPS
 
 WIDTH, HEADS, ENCODER_LAYERS, DECODER_LAYERS = 160, 4, 4, 3
@@ -88,15 +89,16 @@ def _carried() -> Tensor:
     return torch.cat([rates, WIDTH // 2 + rates])
 
 
-class Listener(nn.Module):
-    """The model together with what only training needs."""
+class Listener(Learner):
+    """The Whisper together with what only training needs."""
 
     mel_filters: Tensor
     hann: Tensor
     positions: Tensor
 
-    def __init__(self, vocabulary: Vocabulary, mel_filters: Tensor) -> None:
+    def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__()
+        mel_filters = torch.tensor(vocabulary.processor.feature_extractor.mel_filters)
         self.whisper = WhisperForConditionalGeneration(config(vocabulary))
         self.whisper.set_attn_implementation("eager")
         self.word_head = nn.Linear(WIDTH, len(vocabulary.word_classes) + 1)
@@ -132,6 +134,28 @@ class Listener(nn.Module):
         truth = self.positions[offset : offset + heard.shape[1], _carried()] / _SCALE
         read = (layer.encoder_attn.v_proj(heard)[..., _POSITION_ROWS] for layer in self.upper_layers())
         return torch.stack([F.mse_loss(positions.float(), truth.expand_as(positions)) for positions in read]).mean()
+
+    def matrices(self) -> list[nn.Parameter]:
+        core = self.whisper.model
+        layers = [*core.encoder.layers, *core.decoder.layers]
+        return [self.stamps, *(p for layer in layers for p in layer.parameters() if p.ndim == 2)]
+
+    def losses(self, batch: Batch) -> Losses:
+        with torch.autocast(batch.wave.device.type, torch.bfloat16):
+            heard, early = self.encode(self.log_mel(batch.wave), batch.offset)
+            logits, attentions = self.decode(batch.given, heard)
+            words, phonemes = self.word_head(heard), self.phoneme_head(early)
+            misplaced = self.misplaced(heard, batch.offset)
+        logits = logits.float()
+        asked = batch.wanted != IGNORED
+        parts = {
+            "tokens": (1.0, F.cross_entropy(logits.flatten(0, 1), batch.wanted.flatten(), ignore_index=IGNORED)),
+            "words": (1.0, F.cross_entropy(words.float().flatten(0, 1), batch.word_frames.flatten())),
+            "phonemes": (0.3, F.cross_entropy(phonemes.float().flatten(0, 1), batch.phoneme_frames.flatten())),
+            "attention": (0.2, _off_target(attentions, batch.spans, batch.wanted)),
+            "positions": (2.0, misplaced),
+        }
+        return Losses(parts, float((logits.argmax(-1) == batch.wanted)[asked].float().mean()))
 
     def table(self) -> Tensor:
         """The token vectors; those of timestamps are one map of all position vectors, so that rare ones are learned."""
@@ -182,3 +206,19 @@ def _attend(attention: WhisperAttention, states: Tensor) -> Tensor:
     mixed = F.scaled_dot_product_attention(query, key, value)
     result: Tensor = attention.out_proj(mixed.transpose(1, 2).reshape(states.shape))
     return result
+
+
+def _off_target(attentions: tuple[Tensor, ...], spans: Tensor, wanted: Tensor) -> Tensor:
+    """How little the guided heads look where a token sounds: in the first layer this token, above it the next."""
+    frames = torch.arange(attentions[0].shape[-1], device=spans.device)
+    inside = (frames >= spans[..., :1]) & (frames < spans[..., 1:])
+    asked = (spans[..., 1] > spans[..., 0]) & (wanted != IGNORED)
+    losses = []
+    for depth, attention in enumerate(attentions):
+        there, row = inside, attention[:, :GUIDED_HEADS].float()
+        chosen = asked
+        if depth == 0:
+            there, row, chosen = inside[:, :-1], row[:, :, 1:], asked[:, :-1]
+        mass = (row * there[:, None]).sum(-1).mean(1)
+        losses.append(-(mass[chosen] + 1e-4).log().sum() / chosen.sum().clamp(min=1))
+    return torch.stack(losses).mean()

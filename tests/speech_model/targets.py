@@ -16,6 +16,7 @@ from zlib import crc32
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import WhisperProcessor
 
 from tests.speech_model import sentences
@@ -80,6 +81,7 @@ class Batch:
     spans: Tensor
     word_frames: Tensor
     phoneme_frames: Tensor
+    spoken: Tensor
 
 
 def _frames(start_s: float, end_s: float) -> tuple[int, int]:
@@ -108,6 +110,12 @@ def _stamped(vocabulary: Vocabulary, segments: Sequence[Segment], offset: int) -
         if not segment.cut:
             pieces += [*_words(vocabulary, segment), _stamp(vocabulary, segment.end_s, offset)]
     return pieces
+
+
+def _spoken(vocabulary: Vocabulary, window: Window) -> list[int]:
+    """The tokens of all that is heard to its end, for a network that writes down what sounds and nothing else."""
+    heard = [mark for s in window.segments for mark in (s.words[:-1] if s.cut else s.words)]
+    return [token for mark in heard for token in vocabulary.text(" " + mark.name)]
 
 
 def pieces(vocabulary: Vocabulary, window: Window, offset: int, r: Random) -> tuple[list[Piece], int]:
@@ -163,4 +171,6 @@ def collate(vocabulary: Vocabulary, windows: Sequence[Window], offset: int, r: R
     classes = [_frame_classes(vocabulary, window, frames) for window in windows]
     words, phonemes = (torch.from_numpy(np.stack(rows)) for rows in zip(*classes, strict=True))
     wave = torch.from_numpy(np.stack([window.wave for window in windows]))
-    return Batch(wave, offset, given, wanted, spans.clamp(0, frames), words, phonemes)
+    texts = [torch.tensor(_spoken(vocabulary, window), dtype=torch.long) for window in windows]
+    spoken = pad_sequence(texts, batch_first=True, padding_value=IGNORED)
+    return Batch(wave, offset, given, wanted, spans.clamp(0, frames), words, phonemes, spoken)

@@ -15,7 +15,8 @@ from transformers import pipeline
 from benchmarks.peers import Multilingual
 from tests.emulators.speech import SpeechBank
 from tests.speech_model.effects import Wave
-from tests.speech_model.evaluate import CHECKPOINT, FULL_S, SHORT_S, Judge, Said, from_bank, from_shard, normal
+from tests.speech_model.evaluate import CHECKPOINT, FULL_S, SHORT_S, from_bank, from_shard, normal
+from tests.speech_model.judges import Said, WhisperJudge
 from tests.speech_model.other_formats import NEVER, TOKENS, text_of, to_openai_whisper
 from tests.speech_model.voices import RATE_HZ
 from tests.speech_model.windows import Window
@@ -33,7 +34,7 @@ def whole(wave: Wave) -> Wave:
     return np.pad(wave, (0, 30 * RATE_HZ - len(wave)))
 
 
-def plain_generate(by: Judge, windows: Sequence[Window]) -> list[list[Said]]:
+def plain_generate(by: WhisperJudge, windows: Sequence[Window]) -> list[list[Said]]:
     waves, decode = [w.wave for w in windows], by.processor.tokenizer.decode
     features = by.processor(waves, sampling_rate=RATE_HZ, return_tensors="pt").input_features
     given: dict[str, Any] = {"language": [w.language for w in windows], "task": "transcribe"}
@@ -45,12 +46,12 @@ def plain_generate(by: Judge, windows: Sequence[Window]) -> list[list[Said]]:
 
 
 @pytest.fixture(scope="module")
-def by() -> Judge:
-    return Judge(CHECKPOINT)
+def by() -> WhisperJudge:
+    return WhisperJudge(CHECKPOINT)
 
 
 @pytest.fixture(scope="module", params=["en", "de"])
-def heard(request: pytest.FixtureRequest, by: Judge) -> Reference:
+def heard(request: pytest.FixtureRequest, by: WhisperJudge) -> Reference:
     """English by every voice of the bank, German by espeak-ng, and what `generate` makes of them."""
     if request.param == "en":
         voices = SpeechBank.load().voices
@@ -71,7 +72,7 @@ def assert_same(heard: Reference, decode: Decoder, lone_start: bool = True) -> N
             assert [s.start_s for s in found] == pytest.approx([s.start_s for s in expected], abs=SAME_S)
 
 
-def test_the_pipeline_hears_what_generate_hears(by: Judge, heard: Reference) -> None:
+def test_the_pipeline_hears_what_generate_hears(by: WhisperJudge, heard: Reference) -> None:
     parts = {"tokenizer": by.processor.tokenizer, "feature_extractor": by.processor.feature_extractor}
     recognise: Any = pipeline("automatic-speech-recognition", model=by.model, **parts)
 
@@ -107,7 +108,7 @@ def test_faster_whisper_hears_what_generate_hears(heard: Reference, tmp_path: Pa
     assert_same(heard, decode)
 
 
-def test_openai_whisper_hears_what_generate_hears(by: Judge, heard: Reference, tmp_path: Path) -> None:
+def test_openai_whisper_hears_what_generate_hears(by: WhisperJudge, heard: Reference, tmp_path: Path) -> None:
     whisper = pytest.importorskip("whisper")
     to_openai_whisper(CHECKPOINT, tmp_path / "model.pt")
     model = whisper.load_model(str(tmp_path / "model.pt"), device="cpu")
@@ -127,7 +128,7 @@ def test_openai_whisper_hears_what_generate_hears(by: Judge, heard: Reference, t
     assert_same(heard, decode)
 
 
-def test_no_token_that_is_not_ours_can_be_chosen(by: Judge, tmp_path: Path) -> None:
+def test_no_token_that_is_not_ours_can_be_chosen(by: WhisperJudge, tmp_path: Path) -> None:
     to_openai_whisper(CHECKPOINT, tmp_path / "model.pt")
     rows = torch.load(tmp_path / "model.pt", weights_only=True)["model_state_dict"]["decoder.token_embedding.weight"]
     decoder = by.model.model.decoder

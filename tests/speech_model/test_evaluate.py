@@ -16,7 +16,6 @@ from tests.speech_model.evaluate import (
     FULL_S,
     SHORT_S,
     SPOILERS,
-    Judge,
     Row,
     count_errors,
     from_bank,
@@ -24,6 +23,7 @@ from tests.speech_model.evaluate import (
     judge,
     normal,
 )
+from tests.speech_model.judges import WhisperJudge
 from tests.speech_model.windows import Window
 
 words = st.lists(st.sampled_from(["the", "raven", "guards", "a", "ring"]), min_size=1, max_size=12).map(" ".join)
@@ -66,7 +66,7 @@ def test_spoiled_sound_keeps_its_length() -> None:
 
 
 def test_the_shipped_checkpoint_understands_the_bank_and_is_quiet_in_silence() -> None:
-    by = Judge(CHECKPOINT)
+    by = WhisperJudge(CHECKPOINT)
     spoken = judge("bank", [from_bank(SHORT_S, i, "en-us") for i in range(2)], by)
     assert spoken.words > 8 and spoken.wer < 0.6
     silent = judge("silence", [Window(np.zeros(30 * 16_000, np.float32), "en", ())], by)

@@ -1,6 +1,6 @@
-"""A Whisper processor for the closed vocabulary: byte-level BPE that has a token for every word, and 1,501 timestamps.
+"""Processors for the closed vocabulary: byte-level BPE that has a token for every word.
 
-Special tokens stand in the order of the published models.
+Whisper's has 1,501 timestamps, too; special tokens stand in the order of the published models.
 """
 
 from __future__ import annotations
@@ -10,13 +10,21 @@ from random import Random
 from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import WhisperFeatureExtractor, WhisperProcessor, WhisperTokenizer
+from transformers import (
+    ParakeetFeatureExtractor,
+    ParakeetProcessor,
+    ParakeetTokenizer,
+    WhisperFeatureExtractor,
+    WhisperProcessor,
+    WhisperTokenizer,
+)
 
 from tests.speech_model.sentences import LANGUAGES, sentence
 
 TEXT_TOKENS = 2000
 TIMESTAMPS = 1501
 END = "<|endoftext|>"
+BLANK = "<pad>"
 SPECIAL = (
     "<|startoftranscript|>",
     *(f"<|{language}|>" for language in LANGUAGES),
@@ -47,3 +55,13 @@ def build() -> WhisperProcessor:
     tokenizer.add_tokens(stamps)
     features = WhisperFeatureExtractor(feature_size=80)  # type: ignore[no-untyped-call]
     return WhisperProcessor(features, tokenizer)  # type: ignore[no-untyped-call]
+
+
+def for_parakeet(processor: WhisperProcessor) -> ParakeetProcessor:
+    """The same text tokens; the number after them is the blank."""
+    backend = Tokenizer.from_str(processor.tokenizer.backend_tokenizer.to_str())
+    text = Tokenizer(backend.model)
+    text.pre_tokenizer, text.decoder = backend.pre_tokenizer, backend.decoder
+    blank = AddedToken(BLANK, special=True, normalized=False)
+    tokenizer = ParakeetTokenizer(tokenizer_object=text, pad_token=blank)
+    return ParakeetProcessor(ParakeetFeatureExtractor(), tokenizer, blank_token=BLANK, decoder_type="ctc")  # type: ignore[no-untyped-call]

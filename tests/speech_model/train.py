@@ -1,4 +1,4 @@
-"""Trains the small Whisper: `python -m tests.speech_model.train --run FOLDER [--plan cpu|gpu|tiny]`, resumes by itself.
+"""Trains a small model: `python -m tests.speech_model.train --run FOLDER [--plan cpu|gpu|parakeet]`, resumes by itself.
 
 Sound is spoken, mixed and spoiled while it trains; the same seed and plan give the same windows on any machine.
 """
@@ -8,22 +8,22 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from math import ceil
 from pathlib import Path
 from random import Random
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from transformers import WhisperProcessor
 
 from tests.speech_model import clips, tokenizer
 from tests.speech_model.clips import Recipe, Shard
-from tests.speech_model.network import GUIDED_HEADS, Listener
-from tests.speech_model.targets import IGNORED, Batch, Vocabulary, collate
+from tests.speech_model.learner import Learner, Losses
+from tests.speech_model.network import Listener
+from tests.speech_model.parakeet import CtcListener
+from tests.speech_model.targets import Batch, Vocabulary, collate
 from tests.speech_model.windows import Style, compose
 
 
@@ -32,6 +32,7 @@ class Plan:
     """Everything that decides what is learned; resuming may change `steps` and nothing else."""
 
     steps: int
+    listener: str = "whisper"
     seed: int = 1
     seconds_per_batch: float = 90.0
     learning_rate: float = 2e-3
@@ -50,11 +51,19 @@ class Plan:
         return Recipe(self.seed, self.clips_per_shard, self.style.german, self.other_voices)
 
 
+LISTENERS: dict[str, Callable[[Vocabulary], Learner]] = {"whisper": Listener, "parakeet": CtcListener}
+PARAKEET_STYLE = Style(german=0.3, prompt=0.0)
 MAY_CHANGE = ("steps", "workers", "save_every", "shards")
 PLANS = {
     "tiny": Plan(4, seconds_per_batch=6.0, clips_per_shard=12, steps_per_shard=2, save_every=2, workers=0),
-    "cpu": Plan(3000, seconds_per_batch=42.0, warm_up=60, other_voices=0.2, style=Style(german=0.15, effects=0.6)),
+    "cpu": Plan(9000, seconds_per_batch=42.0, warm_up=100, shards=20, other_voices=0.3, style=Style(german=0.3)),
     "gpu": Plan(8000, seconds_per_batch=480.0, warm_up=200, workers=14),
+    "tiny-parakeet": Plan(
+        4, "parakeet", seconds_per_batch=6.0, clips_per_shard=12, steps_per_shard=2, save_every=2, workers=0
+    ),
+    "parakeet": Plan(
+        2500, "parakeet", seconds_per_batch=60.0, warm_up=100, shards=20, other_voices=0.3, style=PARAKEET_STYLE
+    ),
 }
 
 
@@ -91,67 +100,15 @@ class Steps(Dataset[Batch]):
         return collate(self._vocabulary, made, r.randrange(0, 1501 - round(seconds * 50)), r)
 
 
-@dataclass(frozen=True)
-class Losses:
-    """What a step got wrong, each per token or frame."""
-
-    tokens: Tensor
-    words: Tensor
-    phonemes: Tensor
-    attention: Tensor
-    positions: Tensor
-    right: float
-
-    @property
-    def total(self) -> Tensor:
-        return self.tokens + self.words + 0.3 * self.phonemes + 0.2 * self.attention + 2 * self.positions
-
-
-def _off_target(attentions: tuple[Tensor, ...], spans: Tensor, wanted: Tensor) -> Tensor:
-    """How little the guided heads look where a token sounds: in the first layer this token, above it the next."""
-    frames = torch.arange(attentions[0].shape[-1], device=spans.device)
-    inside = (frames >= spans[..., :1]) & (frames < spans[..., 1:])
-    asked = (spans[..., 1] > spans[..., 0]) & (wanted != IGNORED)
-    losses = []
-    for depth, attention in enumerate(attentions):
-        there, row = inside, attention[:, :GUIDED_HEADS].float()
-        chosen = asked
-        if depth == 0:
-            there, row, chosen = inside[:, :-1], row[:, :, 1:], asked[:, :-1]
-        mass = (row * there[:, None]).sum(-1).mean(1)
-        losses.append(-(mass[chosen] + 1e-4).log().sum() / chosen.sum().clamp(min=1))
-    return torch.stack(losses).mean()
-
-
-def losses(listener: Listener, batch: Batch) -> Losses:
-    with torch.autocast(batch.wave.device.type, torch.bfloat16):
-        heard, early = listener.encode(listener.log_mel(batch.wave), batch.offset)
-        logits, attentions = listener.decode(batch.given, heard)
-        words, phonemes = listener.word_head(heard), listener.phoneme_head(early)
-        misplaced = listener.misplaced(heard, batch.offset)
-    logits = logits.float()
-    asked = batch.wanted != IGNORED
-    return Losses(
-        F.cross_entropy(logits.flatten(0, 1), batch.wanted.flatten(), ignore_index=IGNORED),
-        F.cross_entropy(words.float().flatten(0, 1), batch.word_frames.flatten()),
-        F.cross_entropy(phonemes.float().flatten(0, 1), batch.phoneme_frames.flatten()),
-        _off_target(attentions, batch.spans, batch.wanted),
-        misplaced,
-        float((logits.argmax(-1) == batch.wanted)[asked].float().mean()),
-    )
-
-
 def rate(plan: Plan, step: int) -> float:
     """Rises, stays, and settles to nothing over the last part."""
     left = (plan.steps - step) / (plan.steps * plan.settle)
     return plan.learning_rate * min(1.0, (step + 1) / plan.warm_up, max(left, 0.01))
 
 
-def _optimizers(listener: Listener, learning_rate: float) -> tuple[torch.optim.Optimizer, ...]:
+def _optimizers(listener: Learner, learning_rate: float) -> tuple[torch.optim.Optimizer, ...]:
     """Muon for the matrices within layers, AdamW for the rest: half as many steps as AdamW alone."""
-    core = listener.whisper.model
-    layers = [*core.encoder.layers, *core.decoder.layers]
-    matrices = [listener.stamps, *(p for layer in layers for p in layer.parameters() if p.ndim == 2)]
+    matrices = listener.matrices()
     chosen = {id(p) for p in matrices}
     others = [p for p in listener.parameters() if p.requires_grad and id(p) not in chosen]
     return (
@@ -166,10 +123,8 @@ class Trainer:
     def __init__(self, plan: Plan, folder: Path, device: str) -> None:
         torch.manual_seed(plan.seed)
         self.plan, self.folder, self.device = plan, folder, device
-        self.processor: WhisperProcessor = tokenizer.build()
-        self.vocabulary = Vocabulary(self.processor)
-        filters = torch.tensor(self.processor.feature_extractor.mel_filters)
-        self.listener = Listener(self.vocabulary, filters).to(device)
+        self.vocabulary = Vocabulary(tokenizer.build())
+        self.listener = LISTENERS[plan.listener](self.vocabulary).to(device)
         self.optimizers = _optimizers(self.listener, plan.learning_rate)
         self.step = 0
         self._resume()
@@ -207,18 +162,24 @@ class Trainer:
         torch.save(state, part)
         part.replace(self.state_file)
 
+    @property
+    def _clips(self) -> Path:
+        return self.folder / "clips"
+
+    def _speak(self, until: int) -> None:
+        needed = {step // self.plan.steps_per_shard % self.plan.shards for step in range(self.step, until)}
+        clips.prepare(self.plan.recipe, sorted(needed), self._clips, max(1, self.plan.workers))
+
     def _batches(self, until: int) -> Iterator[Batch]:
-        folder, todo = self.folder / "clips", range(self.step, until)
-        needed = {step // self.plan.steps_per_shard % self.plan.shards for step in todo}
-        clips.prepare(self.plan.recipe, sorted(needed), folder, max(1, self.plan.workers))
-        steps = Steps(self.plan, self.vocabulary, folder)
+        steps = Steps(self.plan, self.vocabulary, self._clips)
+        todo = range(self.step, until)
         loader = DataLoader(steps, batch_size=None, sampler=todo, num_workers=self.plan.workers)
         for batch in loader:
             moved = {k: v.to(self.device) for k, v in vars(batch).items() if isinstance(v, Tensor)}
             yield replace(batch, **moved)
 
     def learn(self, batch: Batch) -> Losses:
-        found = losses(self.listener, batch)
+        found = self.listener.losses(batch)
         self.listener.zero_grad()
         torch.autograd.backward(found.total)
         nn.utils.clip_grad_norm_(self.listener.parameters(), 1.0)
@@ -233,6 +194,7 @@ class Trainer:
         """To the end of the plan, or to a step before it."""
         until = min(until or self.plan.steps, self.plan.steps)
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._speak(until)
         began, first = time.monotonic(), self.step
         for batch in self._batches(until):
             found = self.learn(batch)
@@ -243,7 +205,7 @@ class Trainer:
                 self.save()
 
     def _show(self, found: Losses, batch: Batch, each_s: float) -> None:
-        parts = "  ".join(f"{k} {float(v.detach()):.3f}" for k, v in vars(found).items() if isinstance(v, Tensor))
+        parts = "  ".join(f"{name} {float(part.detach()):.3f}" for name, (_, part) in found.parts.items())
         left_min = each_s * (self.plan.steps - self.step) / 60
         size = f"{len(batch.wave)} x {batch.wave.shape[1] / 16_000:.0f} s"
         head = f"step {self.step}/{self.plan.steps}  {size}"
@@ -255,11 +217,13 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder of this run; an interrupted run goes on")
     parser.add_argument("--plan", choices=sorted(PLANS), default="gpu" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--steps", type=int, help="another length than the plan's")
+    parser.add_argument("--seed", type=int, help="another seed than the plan's")
     parser.add_argument("--start-from", type=Path, help="folder of another run, whose weights this one begins with")
     given = parser.parse_args()
     plan = PLANS[given.plan]
+    plan = replace(plan, steps=given.steps or plan.steps, seed=plan.seed if given.seed is None else given.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    trainer = Trainer(replace(plan, steps=given.steps or plan.steps), given.run, device)
+    trainer = Trainer(plan, given.run, device)
     if given.start_from:
         trainer.start_from(given.start_from)
     trainer.run()
