@@ -1,4 +1,4 @@
-"""Judges a checkpoint on speech it never heard: `python -m tests.speech_model.evaluate [--model FOLDER] [--windows N]`.
+"""Judges a checkpoint on speech it never heard: `python -m tests.speech_model.evaluate [--model FOLDER ...] [--windows N]`.
 
 Word errors by voice, language, length, noise and codec; times of sentences; words made up in silence.
 """
@@ -190,11 +190,16 @@ def wordless_rows(by: Judge) -> Iterator[Row]:
         yield judge(f"no words: {name}", windows, by)
 
 
-def _shown(row: Row) -> str:
-    cells = [row.name, str(row.windows), str(row.words)]
-    cells.append(f"{row.wer:.1%}" if row.words else f"{row.wrong * 120 / row.windows:.0f} words an hour")
-    for value, form in ((row.start_error_s, ".2f"), (row.end_error_s, ".2f"), (row.language_right, ".0%")):
-        cells.append("" if value is None or not row.words else format(value, form))
+def _wrong(row: Row) -> str:
+    return f"{row.wer:.1%}" if row.words else f"{row.wrong * 120 / row.windows:.0f} an hour"
+
+
+def shown(same: Sequence[Row]) -> str:
+    """A line of the table: what each of several checkpoints made of the same windows; times and language of the first."""
+    first = same[0]
+    cells = [first.name, str(first.windows), str(first.words), *map(_wrong, same)]
+    for value, form in ((first.start_error_s, ".2f"), (first.end_error_s, ".2f"), (first.language_right, ".0%")):
+        cells.append("" if value is None or not first.words else format(value, form))
     return "| " + " | ".join(cells) + " |"
 
 
@@ -207,18 +212,24 @@ def rows(by: Judge, count: int, shard: Shard) -> Iterator[Row]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default=CHECKPOINT)
+    parser.add_argument("--model", type=Path, nargs="+", default=[CHECKPOINT, PARAKEET], help="one or more to compare")
     parser.add_argument("--windows", type=int, default=6, help="windows of each voice")
     parser.add_argument("--clips", type=Path, default=Path("~/.cache/channelscribe-speech").expanduser())
     parser.add_argument("--out", type=Path, help="the rows as JSON, too")
     given = parser.parse_args()
-    print(f"| speech | windows | words | wrong | start off by (s) | end off by (s) | language |\n|{'---|' * 7}")
-    made = []
-    for row in rows(open_judge(given.model), given.windows, clips.load(JUDGE, 0, given.clips)):
-        made.append(row)
-        print(_shown(row), flush=True)
+    names = [f"{model.name}: wrong" for model in given.model]
+    print(
+        "| "
+        + " | ".join(["speech", "windows", "words", *names, "start off by (s)", "end off by (s)", "language"])
+        + " |"
+    )
+    print(f"|{'---|' * (6 + len(names))}")
+    shard, made = clips.load(JUDGE, 0, given.clips), dict[str, list[dict[str, object]]]()
+    for same in zip(*(rows(open_judge(model), given.windows, shard) for model in given.model), strict=True):
+        made[same[0].name] = [asdict(row) for row in same]
+        print(shown(same), flush=True)
     if given.out:
-        given.out.write_text(json.dumps([asdict(row) for row in made], indent=1) + "\n", encoding="utf-8")
+        given.out.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

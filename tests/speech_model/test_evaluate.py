@@ -22,6 +22,9 @@ from tests.speech_model.evaluate import (
     from_shard,
     judge,
     normal,
+    shown,
+    with_accent,
+    with_variant,
 )
 from tests.speech_model.judges import WhisperJudge
 from tests.speech_model.windows import Window
@@ -48,6 +51,18 @@ def test_case_and_stops_do_not_count() -> None:
 
 def test_a_row_without_words_is_no_division_by_zero() -> None:
     assert Row("x", 1, 0, 3).wer == 3
+
+
+def test_a_line_compares_what_several_made_of_the_same_windows() -> None:
+    whisper, parakeet = Row("x", 2, 200, 3, 0.011, 0.02, 1.0), Row("x", 2, 200, 0, 0.1, 0.2)
+    assert shown([whisper, parakeet]) == "| x | 2 | 200 | 1.5% | 0.0% | 0.01 | 0.02 | 100% |"
+    assert shown([Row("silence", 20, 0, 1)]) == "| silence | 20 | 0 | 6 an hour |  |  |  |"
+
+
+def test_every_voice_is_judged_by_its_own_sentences(shard: Shard) -> None:
+    for of in (with_accent("de"), with_variant(shard.voices("de")[0].partition("+")[2])):
+        window = from_shard(shard, FULL_S, Random(2), "de", of)
+        assert window.segments and all(of(s.voice) for s in window.segments)
 
 
 @pytest.mark.parametrize("seconds", [SHORT_S, FULL_S])
