@@ -1,4 +1,4 @@
-"""Judges a checkpoint on speech it never heard: `python -m tests.speech_model.evaluate [--model FOLDER ...] [--windows N]`.
+"""Judges a checkpoint on speech it never heard: `python -m tests.speech_model.evaluate [--model FOLDER ...]`.
 
 Word errors by voice, language, length, noise and codec; times of sentences; words made up in silence.
 """
@@ -195,7 +195,7 @@ def _wrong(row: Row) -> str:
 
 
 def shown(same: Sequence[Row]) -> str:
-    """A line of the table: what each of several checkpoints made of the same windows; times and language of the first."""
+    """What each of several checkpoints made of the same windows; times and language are the first one's."""
     first = same[0]
     cells = [first.name, str(first.windows), str(first.words), *map(_wrong, same)]
     for value, form in ((first.start_error_s, ".2f"), (first.end_error_s, ".2f"), (first.language_right, ".0%")):
