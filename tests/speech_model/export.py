@@ -46,13 +46,12 @@ def export(run: Path, out: Path) -> int:
     state = torch.load(run / "state.pt", map_location="cpu", weights_only=True)
     listener = LISTENERS[json.loads(state["plan"]).get("listener", "whisper")](vocabulary)
     listener.load_state_dict(state["listener"])
-    model, processor = listener.finished(), vocabulary.processor
-    if isinstance(model, WhisperForConditionalGeneration):
+    model = listener.finished()
+    whisper = isinstance(model, WhisperForConditionalGeneration)
+    if whisper:
         model.generation_config = _generation(vocabulary)
-    else:
-        processor = tokenizer.for_parakeet(processor)
     model.save_pretrained(out)
-    processor.save_pretrained(out)
+    (vocabulary.processor if whisper else tokenizer.for_parakeet(vocabulary.processor)).save_pretrained(out)
     return int(state["step"])
 
 

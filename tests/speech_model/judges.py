@@ -102,7 +102,8 @@ class ParakeetJudge:
         for first in range(0, len(windows), BATCH):
             waves = [w.wave for w in windows[first : first + BATCH]]
             given = self.processor(waves, sampling_rate=RATE_HZ, return_tensors="pt")
-            yield from (Heard(self._parted(row)) for row in self.model.generate(**given).tolist())
+            written = torch.as_tensor(self.model.generate(**given))
+            yield from (Heard(self._parted(row)) for row in written.tolist())
 
     def _parted(self, ids: list[int]) -> tuple[Said, ...]:
         """Text up to each stop; a frame's token is new where it differs from the frame before."""

@@ -5,6 +5,8 @@ The words are those of the small Whisper; there are no timestamp tokens, prompts
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,7 +32,10 @@ def config(vocabulary: Vocabulary) -> ParakeetCTCConfig:
         subsampling_conv_channels=CHANNELS,
         num_mel_bins=80,
         scale_input=False,
-        **dict.fromkeys(("dropout", "layerdrop", "activation_dropout", "attention_dropout"), 0.0),
+        dropout=0.0,
+        layerdrop=0.0,
+        activation_dropout=0.0,
+        attention_dropout=0.0,
     )
     blank = vocabulary.end
     return ParakeetCTCConfig(vocab_size=blank + 1, pad_token_id=blank, encoder_config=encoder)
@@ -51,7 +56,7 @@ class CtcListener(Learner):
         self.blank = vocabulary.end
         self.word_head = nn.Linear(WIDTH, len(vocabulary.word_classes) + 1)
         self.phoneme_head = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, FRAMES * PHONEME_CLASSES))
-        self._features = ParakeetFeatureExtractor()  # type: ignore[no-untyped-call]
+        self._features: Any = ParakeetFeatureExtractor()  # type: ignore[no-untyped-call]
 
     def matrices(self) -> list[nn.Parameter]:
         return [p for p in self.parakeet.encoder.layers.parameters() if p.ndim == 2]

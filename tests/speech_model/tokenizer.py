@@ -63,5 +63,5 @@ def for_parakeet(processor: WhisperProcessor) -> ParakeetProcessor:
     text = Tokenizer(backend.model)
     text.pre_tokenizer, text.decoder = backend.pre_tokenizer, backend.decoder
     blank = AddedToken(BLANK, special=True, normalized=False)
-    tokenizer = ParakeetTokenizer(tokenizer_object=text, pad_token=blank)
+    tokenizer = ParakeetTokenizer(tokenizer_object=text, pad_token=blank)  # type: ignore[no-untyped-call]
     return ParakeetProcessor(ParakeetFeatureExtractor(), tokenizer, blank_token=BLANK, decoder_type="ctc")  # type: ignore[no-untyped-call]
