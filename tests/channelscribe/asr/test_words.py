@@ -161,16 +161,13 @@ def heard(pcm: np.ndarray) -> list[Segment]:
 @pytest.mark.skipif(find_library("espeak-ng") is None, reason="espeak-ng says when each word is spoken")
 def test_words_are_heard_where_they_are_spoken() -> None:
     from tests.emulators.speech import SpeechBank
-    from tests.speech_model.voices import Espeak, Voice
+    from tests.speech_model.corpus import Line, recite
+    from tests.speech_model.voices import Voice
 
     texts = [clip.text for clip in SpeechBank.load().clips[:40:6]]
-    pcm, spoken = [np.zeros(RATE_HZ // 2, np.int16)], list[tuple[str, float, float]]()
-    for text in texts:
-        said = Espeak.shared().speak(text, Voice("en-gb", 160, 50))
-        begin_s = sum(map(len, pcm)) / RATE_HZ
-        spoken += [(mark.name, begin_s + mark.start_s + 1.0, begin_s + mark.end_s + 1.0) for mark in said.words]
-        pcm += [said.pcm, np.zeros(RATE_HZ // 2, np.int16)]
-    segments = heard(np.concatenate(pcm)[: 29 * RATE_HZ])
+    said = recite([Line(text, Voice("en-gb", 160, 50)) for text in texts], gap_s=(0.5, 0.5))
+    spoken = [(mark.name, mark.start_s + 1.0, mark.end_s + 1.0) for mark in said.words]
+    segments = heard((said.wave[: 29 * RATE_HZ] * 32767).astype(np.int16))
     for segment in segments:
         assert [word.word for word in segment.words] == segment.text.split()
         assert_in_order(segment.words, segment.start_s, segment.end_s)
