@@ -56,7 +56,7 @@ PARAKEET_STYLE = Style(german=0.3, prompt=0.0)
 MAY_CHANGE = ("steps", "workers", "save_every", "shards")
 PLANS = {
     "tiny": Plan(4, seconds_per_batch=6.0, clips_per_shard=12, steps_per_shard=2, save_every=2, workers=0),
-    "cpu": Plan(9000, seconds_per_batch=42.0, warm_up=100, shards=20, other_voices=0.3, style=Style(german=0.3)),
+    "cpu": Plan(8000, seconds_per_batch=42.0, warm_up=100, shards=20, other_voices=0.3, style=Style(german=0.3)),
     "gpu": Plan(8000, seconds_per_batch=480.0, warm_up=200, workers=14),
     "tiny-parakeet": Plan(
         4, "parakeet", seconds_per_batch=6.0, clips_per_shard=12, steps_per_shard=2, save_every=2, workers=0
