@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.emulators.speech import SpeechBank
 from tests.speech_model.clips import Shard
+from tests.speech_model.effects import noise, tones
 from tests.speech_model.evaluate import (
     CHECKPOINT,
     FULL_S,
@@ -80,9 +82,20 @@ def test_spoiled_sound_keeps_its_length() -> None:
             assert spoil(window.wave, Random(1)).shape == window.wave.shape
 
 
-def test_the_shipped_checkpoint_understands_the_bank_and_is_quiet_in_silence() -> None:
-    by = WhisperJudge(CHECKPOINT)
-    spoken = judge("bank", [from_bank(SHORT_S, i, "en-us") for i in range(2)], by)
-    assert spoken.words > 8 and spoken.wer < 0.6
-    silent = judge("silence", [Window(np.zeros(30 * 16_000, np.float32), "en", ())], by)
+@pytest.mark.parametrize("seconds", [SHORT_S, FULL_S])
+def test_the_shipped_checkpoint_understands_every_voice_of_the_bank(seconds: float) -> None:
+    windows = [from_bank(seconds, 6000 + i, voice) for i, voice in enumerate(SpeechBank.load().voices)]
+    row = judge("bank", windows, WhisperJudge(CHECKPOINT))
+    assert row.words > 50 and row.wer < 0.03 and row.language_right == 1
+    assert row.start_error_s is not None and row.start_error_s < 0.05
+    assert row.end_error_s is not None and row.end_error_s < 0.05
+
+
+def test_the_shipped_checkpoint_is_quiet_where_nobody_speaks() -> None:
+    quiet = [
+        np.zeros(30 * 16_000, np.float32),
+        noise(30 * 16_000, Random(1)) * 0.05,
+        tones(30 * 16_000, Random(2)) * 0.1,
+    ]
+    silent = judge("silence", [Window(wave, "en", ()) for wave in quiet], WhisperJudge(CHECKPOINT))
     assert silent.wrong == 0
