@@ -32,6 +32,7 @@ SHORT_S, FULL_S = 8.0, 28.0
 JUDGE = Recipe(seed=90_001, count=2500, german=0.3, other_voices=0.6, held_out=True)
 WORDLESS = 20
 Voices = Callable[[str], bool]
+Spoiler = Callable[[Wave, Random], Wave]
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def with_variant(variant: str) -> Voices:
     return lambda voice: voice.partition("+")[2] == variant
 
 
-SPOILERS: dict[str, Callable[[Wave, Random], Wave]] = {
+SPOILERS: dict[str, Spoiler] = {
     "white noise 20 dB": lambda w, r: effects.add(w, np.random.default_rng(1).standard_normal(len(w), np.float32), 20),
     "noise 15 dB": lambda w, r: effects.add(w, effects.noise(len(w), r), 15),
     "tones 15 dB": lambda w, r: effects.add(w, effects.tones(len(w), r), 15),
@@ -144,18 +145,27 @@ def speech_rows(by: Judge, count: int, shard: Shard) -> Iterator[Row]:
             yield judge(f"held-out {language}, {seconds:.0f} s, many voices", windows, by)
 
 
+def _kinds() -> Iterator[tuple[str, str, Voices]]:
+    """Every accent of English, and every variant in both languages."""
+    yield from (("en", accent, with_accent(accent)) for accent in ACCENTS)
+    for language in LANGUAGES:
+        yield from ((language, f"+{name}" if name else "plain", with_variant(name)) for name in VARIANTS)
+
+
 def voice_rows(by: Judge, count: int, shard: Shard) -> Iterator[Row]:
-    """Held-out sentences by every accent of English, and by every variant in both languages."""
-    kinds = [("en", accent, with_accent(accent)) for accent in ACCENTS]
-    kinds += [
-        (language, f"+{variant}" if variant else "plain", with_variant(variant))
-        for language in LANGUAGES
-        for variant in VARIANTS
-    ]
-    for language, name, of in kinds:
+    """Held-out sentences by voices that the bank does not have, clean and with every harm once."""
+    for language, name, of in _kinds():
         r = Random(f"judge {language} {name}")
         windows = [from_shard(shard, FULL_S, r, language, of) for _ in range(count)]
         yield judge(f"held-out {language}, 28 s, {name}", windows, by)
+    for language, name, of in _kinds():
+        r = Random(f"spoiled {language} {name}")
+        windows = [_spoiled(from_shard(shard, FULL_S, r, language, of), spoil, r) for spoil in SPOILERS.values()]
+        yield judge(f"held-out {language}, 28 s, {name}, spoiled", windows, by)
+
+
+def _spoiled(window: Window, spoil: Spoiler, r: Random) -> Window:
+    return Window(spoil(window.wave, r), window.language, window.segments)
 
 
 def spoiled_rows(by: Judge, count: int) -> Iterator[Row]:
@@ -166,7 +176,7 @@ def spoiled_rows(by: Judge, count: int) -> Iterator[Row]:
     pooled = {voice: list[tuple[Window, Heard]]() for voice in voices}
     for name, spoil in SPOILERS.items():
         r = Random(name)
-        windows = [Window(spoil(w.wave, r), w.language, w.segments) for w in clean]
+        windows = [_spoiled(window, spoil, r) for window in clean]
         heard = list(by.hear(windows))
         yield score(name, windows, heard)
         for window, result in zip(windows, heard, strict=True):
