@@ -228,12 +228,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="the rows as JSON, too")
     given = parser.parse_args()
     names = [f"{model.name}: wrong" for model in given.model]
-    print(
-        "| "
-        + " | ".join(["speech", "windows", "words", *names, "start off by (s)", "end off by (s)", "language"])
-        + " |"
-    )
-    print(f"|{'---|' * (6 + len(names))}")
+    head = ["speech", "windows", "words", *names, "start off by (s)", "end off by (s)", "language"]
+    print("| " + " | ".join(head) + f" |\n|{'---|' * len(head)}")
     shard, made = clips.load(JUDGE, 0, given.clips), dict[str, list[dict[str, object]]]()
     for same in zip(*(rows(open_judge(model), given.windows, shard) for model in given.model), strict=True):
         made[same[0].name] = [asdict(row) for row in same]

@@ -61,8 +61,12 @@ class CtcListener(Learner):
     def matrices(self) -> list[nn.Parameter]:
         return [p for p in self.parakeet.encoder.layers.parameters() if p.ndim == 2]
 
+    def features(self, wave: Tensor) -> dict[str, Tensor]:
+        """As the processor makes them."""
+        return dict(self._features(wave, sampling_rate=16_000, device=wave.device, return_tensors="pt"))
+
     def losses(self, batch: Batch) -> Losses:
-        given = self._features(batch.wave, sampling_rate=16_000, device=batch.wave.device, return_tensors="pt")
+        given = self.features(batch.wave)
         with torch.autocast(batch.wave.device.type, torch.bfloat16):
             heard = self.parakeet.encoder(**given, output_hidden_states=True)
             states = heard.last_hidden_state

@@ -77,10 +77,10 @@ def test_equal_orders_give_equal_sound(pair: Talk) -> None:
 
 def test_it_is_understood_and_a_voice_that_is_not_there_is_refused(pair: Talk) -> None:
     first = [s for s in pair.segments if s.end_s <= 28]
-    window = Window(pair.wave[: 28 * RATE_HZ], "en", tuple(first))
+    window = Window(pair.wave[: round((first[-1].end_s + 0.2) * RATE_HZ)], "en", tuple(first))
     heard = next(ParakeetJudge(PARAKEET).hear([window]))
     said = " ".join(s.text for s in first)
-    assert count_errors([(normal(said), normal(heard.text)[: len(normal(said))])])[1] <= 2
+    assert count_errors([(normal(said), normal(heard.text))])[1] <= 2
     with pytest.raises(ValueError, match="no voice"):
         recite([Line(sentence("en", Random(1)), Voice("xx-none", 150, 50))])
 

@@ -66,6 +66,14 @@ def test_tokens_spell_the_whole_sentences(shard: Shard, seed: int) -> None:
     assert plain or stamps == [100 + round(t / 0.02) for t in times]
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_what_a_parakeet_should_write_is_what_is_heard_to_its_end(shard: Shard, seed: int) -> None:
+    windows = [compose(shard, 5.0, Random(10 * seed + i), CLEAN) for i in range(3)]
+    for row, window in zip(collate(vocabulary(), windows, 0, Random(seed)).spoken, windows, strict=True):
+        whole = [w.name for s in window.segments for w in (s.words[:-1] if s.cut else s.words)]
+        assert decoded([t for t in row.tolist() if t != IGNORED]).split() == whole
+
+
 def test_every_text_token_knows_where_it_sounds(shard: Shard) -> None:
     window = compose(shard, 12.0, Random(1), CLEAN)
     by_word: dict[tuple[int, int], list[int]] = {}

@@ -50,8 +50,8 @@ def test_two_runs_wait_on_a_hot_card_through_a_restart_of_the_server_and_go_on_w
     assert names[0] == "pause" and names[-1] == "run", names
     assert all(a != b for a, b in itertools.pairwise(names)), "one event for each change of zone"
     assert names.count("pause") == [s["name"] for s in seen.states()].count(COOLING) == 1
-    # Prefect's client may lose an event that it sends while it connects to a server that is back; the log has them all.
-    assert len(names) <= len(warnings_of(seen))
+    # Seen once: of three events the server that came back lacked the second, which the log had (Prefect's client).
+    assert 0 <= len(warnings_of(seen)) - len(names) <= 1
 
 
 def warnings_of(seen: Watcher) -> list[str]:
