@@ -54,10 +54,10 @@ def align(
     """
     found: list[list[TimedToken]] = [[] for _ in tokens]
     for places in _groups(tokens, micro_batch):
-        index = torch.tensor(places, device=encoded.device)
         prompts = [whisper.vocabulary.prompt(languages[place]) for place in places]
         texts = [tuple(tokens[place]) for place in places]
-        batch = _Batch(whisper, encoded[index], prompts, texts, [_frames(whisper, samples[p]) for p in places])
+        some = encoded.index_select(0, _upload(whisper, places))
+        batch = _Batch(whisper, some, prompts, texts, [_frames(whisper, samples[p]) for p in places])
         for place, timed in zip(places, batch.timed(), strict=True):
             found[place] = timed
     return found
@@ -111,8 +111,9 @@ class _Batch:
         positions = whisper.model.config.max_target_positions
         width = min(self._prompt + -(-max(self._lengths) // _LENGTH_STEP) * _LENGTH_STEP, positions)
         end = whisper.vocabulary.end
+        self._width = width - self._prompt
         rows = [[*p, *text, *([end] * width)][:width] for p, text in zip(prompts, texts, strict=True)]
-        self._ids = torch.tensor(rows, device=encoded.device)
+        self._ids = _upload(whisper, rows)
 
     @torch.inference_mode()
     def timed(self) -> list[list[TimedToken]]:
@@ -123,36 +124,52 @@ class _Batch:
                 input_ids=self._ids, encoder_hidden_states=self._encoded, use_cache=False
             ).last_hidden_state
         where = "cpu" if hidden.device.type == "mps" else hidden.device  # MPS knows no float64
-        moments = jumps(attention.mean.to(where), self._lengths, self._frames)
+        rows, columns = _upload(self._whisper, self._lengths), _upload(self._whisper, self._frames)
+        found = jumps(attention.mean.to(where), rows.to(where), columns.to(where))
+        moments = self._whisper.accelerator.read(found).tolist()
         return [
-            self._row(text, ends, odds)
-            for text, ends, odds in zip(self._texts, moments, self._probabilities(hidden), strict=True)
+            self._row(text, ends, probs)
+            for text, ends, probs in zip(self._texts, moments, self._probabilities(hidden), strict=True)
         ]
 
-    def _row(self, text: tuple[int, ...], ends: Sequence[int], odds: Sequence[float]) -> list[TimedToken]:
+    def _row(self, text: tuple[int, ...], ends: Sequence[int], probs: Sequence[float]) -> list[TimedToken]:
         step_s = self._whisper.seconds_per_timestamp
-        starts = [0, *ends[:-1]]
+        starts = [0, *ends[: len(text) - 1]]
         return [
             TimedToken(token, start * step_s, end * step_s, probability)
-            for token, start, end, probability in zip(text, starts, ends, odds, strict=True)
+            for token, start, end, probability in zip(text, starts, ends[: len(text)], probs, strict=True)
         ]
 
     def _probabilities(self, hidden: Tensor) -> list[list[float]]:
         """Of each text token among the text tokens, as in openai/whisper: special tokens take nothing away."""
-        first_special = self._whisper.vocabulary.end
-        wanted = self._ids[:, self._prompt :]
-        lengths = torch.tensor(self._lengths, device=wanted.device)
-        real = torch.arange(wanted.shape[1], device=wanted.device) < lengths[:, None]
-        spoken = real & (wanted < first_special)
-        states, chosen = hidden[:, self._prompt - 1 : -1][spoken], wanted[spoken]
-        odds = torch.zeros(wanted.shape, device=wanted.device)
-        parts = zip(torch.split(states, _LOGIT_ROWS), torch.split(chosen, _LOGIT_ROWS), strict=True)
-        odds[spoken] = torch.cat([_odds(self._whisper.model.proj_out(s)[:, :first_special], c) for s, c in parts])
-        return [row[:count] for row, count in zip(odds.tolist(), self._lengths, strict=True)]
+        first_special, width = self._whisper.vocabulary.end, self._width
+        spoken = [
+            row * width + place
+            for row, text in enumerate(self._texts)
+            for place, token in enumerate(text)
+            if token < first_special
+        ]
+        probs = torch.zeros(len(self._texts) * width, device=hidden.device)
+        if spoken:
+            index = _upload(self._whisper, spoken)
+            states = hidden[:, self._prompt - 1 : -1].flatten(0, 1).index_select(0, index)
+            chosen = self._ids[:, self._prompt :].flatten().index_select(0, index)
+            parts = zip(torch.split(states, _LOGIT_ROWS), torch.split(chosen, _LOGIT_ROWS), strict=True)
+            found = [_probs(self._whisper.model.proj_out(s)[:, :first_special], c) for s, c in parts]
+            probs.index_copy_(0, index, torch.cat(found))
+        rows = self._whisper.accelerator.read(probs.view(-1, width)).tolist()
+        return [row[:count] for row, count in zip(rows, self._lengths, strict=True)]
 
 
-def _odds(logits: Tensor, chosen: Tensor) -> Tensor:
+def _probs(logits: Tensor, chosen: Tensor) -> Tensor:
     return logits.float().log_softmax(-1).gather(-1, chosen[:, None])[:, 0].exp()
+
+
+def _upload(whisper: LoadedWhisper, numbers: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
+    """int64 on the device, without waiting for it."""
+    made = torch.tensor(numbers, dtype=torch.int64)
+    host = whisper.accelerator.host_tensor(*made.shape, dtype=torch.int64)
+    return whisper.accelerator.upload(host.copy_(made))
 
 
 class _Attention:
@@ -166,8 +183,7 @@ class _Attention:
     ) -> None:
         self._encoded, self._prompt = encoded, prompt
         self._heads = alignment_heads(whisper)
-        self._rows = torch.tensor(lengths, device=encoded.device)
-        self._columns = torch.tensor(frames, device=encoded.device)
+        self._rows, self._columns = _upload(whisper, lengths), _upload(whisper, frames)
         self._longest = max(lengths), max(frames)
         self._width = getattr(whisper.model.config, "median_filter_width", _DEFAULT_MEDIAN_WIDTH)
         self._sum: Tensor | None = None

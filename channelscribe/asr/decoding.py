@@ -6,26 +6,26 @@ stay with each window, so it only repeats its last attempt.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Collection, Sequence
-
-import torch
 
 from channelscribe.asr.judging import Heard, Judge
 from channelscribe.asr.loading import LoadedWhisper
 from channelscribe.asr.plausible import Attempt
 from channelscribe.asr.slots import Slots
 
-STEPS = 8
+# A window's end is seen at the end of a chunk, where launches run later at the end of the next one. Fewer steps in a
+# chunk mean fewer that a slot runs for nothing; more mean less work for the host.
+STEPS, STEPS_AHEAD = 8, 4
 
 
 class Decoding:
     """The slots of one model. Building and `resize` raise the device's out-of-memory error."""
 
-    def __init__(self, whisper: LoadedWhisper, judge: Judge, count: int) -> None:
-        self._whisper, self._judge = whisper, judge
+    def __init__(self, whisper: LoadedWhisper, judge: Judge, count: int, *, eight_bits: bool = False) -> None:
+        self._whisper, self._judge, self._eight_bits = whisper, judge, eight_bits
+        self._steps = STEPS_AHEAD if whisper.accelerator.asynchronous else STEPS
         self._live: dict[Heard, None] = {}
-        self._slots: Slots | None = Slots(whisper, count)
+        self._slots: Slots | None = Slots(whisper, count, eight_bits=eight_bits)
 
     @property
     def live(self) -> Collection[Heard]:
@@ -40,10 +40,15 @@ class Decoding:
         assert self._slots is not None
         self._slots.admit([self._judge.start(heard) for heard in some])
 
-    def advance(self) -> list[tuple[Heard, Attempt]]:
-        """A few tokens for everybody; the windows whose attempt ended."""
+    def launch(self) -> None:
+        """A few tokens for everybody; on a GPU this only queues them."""
         assert self._slots is not None
-        ended: list[tuple[Heard, Attempt]] = self._slots.advance(STEPS)
+        self._slots.launch(self._steps)
+
+    def collect(self) -> list[tuple[Heard, Attempt]]:
+        """The windows whose attempt has ended, as far as that has been seen."""
+        assert self._slots is not None
+        ended: list[tuple[Heard, Attempt]] = self._slots.collect()
         for heard, _ in ended:
             del self._live[heard]
         return ended
@@ -67,12 +72,5 @@ class Decoding:
         """Only when empty. The old slots go first: there would hardly be room for both."""
         assert not self._live, "windows are at work"
         self._slots = None
-        release_memory()
-        self._slots = Slots(self._whisper, count)
-
-
-def release_memory() -> None:
-    """Gives back what the allocator keeps for later."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        self._whisper.accelerator.release_memory()
+        self._slots = Slots(self._whisper, count, eight_bits=self._eight_bits)

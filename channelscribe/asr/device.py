@@ -5,12 +5,14 @@ The engine asks once before it loads the model; the decision is pure, so that it
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 
 from channelscribe.core.errors import EnvironmentFailure, UsageError
 from channelscribe.core.profile import TranscriptionProfile
 
+log = logging.getLogger(__name__)
 DTYPES = ("float32", "float16", "bfloat16")
 _ROOM_BYTES = 2 << 30
 _BF16_FROM, _FP16_FROM = (8, 0), (7, 0)
@@ -71,10 +73,22 @@ def describe_machine() -> Machine:
     indices = range(torch.cuda.device_count()) if torch.cuda.is_available() else range(0)
     cards = []
     for index in indices:
-        free, total = torch.cuda.mem_get_info(index)
-        name, capability = torch.cuda.get_device_name(index), torch.cuda.get_device_capability(index)
-        cards.append(Card(index, name, capability, free, total))
+        seen = torch.cuda.get_device_properties(index)
+        free = _free_bytes(index, seen.total_memory, alone=len(indices) == 1)
+        cards.append(Card(index, seen.name, (seen.major, seen.minor), free, seen.total_memory))
     return Machine(tuple(cards), torch.backends.mps.is_available())
+
+
+def _free_bytes(index: int, total_bytes: int, *, alone: bool) -> int:
+    """Of several GPUs the driver's library is asked: torch would make a context of about 0.5 GB on each of them."""
+    import torch
+
+    if not alone:
+        try:
+            return max(0, total_bytes - int(torch.cuda.device_memory_used(index)))
+        except Exception as error:  # noqa: BLE001  the library has errors of its own, and may be missing
+            log.debug("the driver's library does not say how full GPU %d is: %s", index, error)
+    return int(torch.cuda.mem_get_info(index)[0])
 
 
 def _automatic(profile: TranscriptionProfile, machine: Machine) -> DeviceChoice:

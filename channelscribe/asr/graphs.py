@@ -1,16 +1,17 @@
-"""Runs one function over fixed tensors again and again: as a CUDA graph on a card, as it is everywhere else.
+"""Runs one function over fixed tensors again and again: as a captured graph on a GPU, as it is everywhere else.
 
-The decode step is called through it. What is captured is exactly the function that runs without a card; only the
-launching differs.
+The decode step and the encoder are called through it. What is captured is exactly the function that runs without a GPU;
+only the launching differs.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-import torch
+from channelscribe.asr.accelerator import Accelerator
+from channelscribe.asr.trouble import is_device_lost, is_out_of_memory
 
 log = logging.getLogger(__name__)
 Key = TypeVar("Key", bound=Hashable)
@@ -22,31 +23,26 @@ class Capture(Protocol):
     def __call__(self, run: Callable[[], None]) -> Callable[[], None]: ...
 
 
-class CudaCapture:
-    """The graphs share one memory pool, since no two run at once. Other threads may use the card meanwhile."""
-
-    def __init__(self) -> None:
-        self._pool: Any = None
-
-    def __call__(self, run: Callable[[], None]) -> Callable[[], None]:
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            run()
-        self._pool = graph.pool()
-        replay: Callable[[], None] = graph.replay
-        return replay
+def capture_of(accelerator: Accelerator) -> Capture | None:
+    return accelerator.capture if accelerator.captures else None
 
 
 class Replayer(Generic[Key]):
     """Calls `function(key)`; with a capture once for real, then replayed. Keys differ where shapes differ.
 
     What was captured lives as long as the replayer. A function that cannot be captured is called as it is from then
-    on; the log says so. Raises what the function raises, and `torch.OutOfMemoryError`. Not thread-safe.
+    on; the log says so. Raises what the function raises, and what the device refuses: memory, or everything.
+    Not thread-safe.
     """
 
     def __init__(self, function: Callable[[Key], None], capture: Capture | None) -> None:
         self._function, self._capture = function, capture
         self._replays: dict[Key, Callable[[], None]] = {}
+
+    @property
+    def captured(self) -> int:
+        """Graphs so far."""
+        return len(self._replays)
 
     def __call__(self, key: Key) -> None:
         replay = self._replays.get(key)
@@ -60,9 +56,9 @@ class Replayer(Generic[Key]):
     def _record(self, key: Key, capture: Capture) -> None:
         try:
             self._replays[key] = capture(lambda: self._function(key))
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
+            if is_out_of_memory(error) or is_device_lost(error):
+                raise
             self._capture = None
             self._replays.clear()
-            log.warning("decode steps are launched one by one, because they could not be captured: %s", error)
+            log.warning("steps are launched one by one, because they could not be captured: %s", error)

@@ -25,8 +25,8 @@ class _Vote:
     def language(self, names: list[str]) -> str:
         """The one that they find most probable together; rounded, so that a batch's last bits decide nothing."""
         total: dict[str, float] = defaultdict(float)
-        for _, odds in sorted(self.heard, key=lambda each: each[0].window.index):
-            for name, probability in zip(names, odds, strict=True):
+        for _, probs in sorted(self.heard, key=lambda each: each[0].window.index):
+            for name, probability in zip(names, probs, strict=True):
                 total[name] += probability
         return max(sorted(total), key=lambda name: round(total[name], 4))
 
@@ -66,6 +66,10 @@ class Intake:
                 self._votes.setdefault(job, _Vote()).expected += 1
             self.fresh.append(ticket)
 
+    def limit(self, most: int) -> None:
+        """From now on at most so many windows in a micro-batch."""
+        self._encoder.limit(most)
+
     def start(self, most: int) -> int:
         """Begins to encode up to `most` windows, says how many. They stay in `fresh` should that fail."""
         assert self._under_way is None, "one micro-batch at a time"
@@ -81,12 +85,12 @@ class Intake:
         if self._under_way is None:
             return
         tickets, encoding = self._under_way
-        rows, odds = encoding.fetch()
+        rows, probs = encoding.fetch()
         self._under_way = None
         for row, (ticket, encoded) in enumerate(zip(tickets, rows, strict=True)):
             heard = Heard(ticket.job, ticket.sound.window, encoded)
             if heard.wanted:
-                self._place(heard, odds.get(row))
+                self._place(heard, probs.get(row))
 
     def give_back(self) -> None:
         """The micro-batch under way failed: its windows are to be encoded again."""
@@ -103,12 +107,12 @@ class Intake:
         if any(ticket.job.over or ticket.job.error is not None for ticket in self.fresh):
             self.fresh = deque(t for t in self.fresh if not t.job.over and t.job.error is None)
 
-    def _place(self, heard: Heard, odds: list[float] | None) -> None:
-        if odds is None:
+    def _place(self, heard: Heard, probs: list[float] | None) -> None:
+        if probs is None:
             self.ready.append(heard)
             return
         vote = self._votes[heard.job]
-        vote.heard.append((heard, odds))
+        vote.heard.append((heard, probs))
         if len(vote.heard) == vote.expected:
             heard.job.language = vote.language(self._encoder.languages)
             self.ready.extend(each for each, _ in vote.heard)

@@ -11,9 +11,12 @@ from typing import Any
 
 import torch
 
+from channelscribe.asr.accelerator import Accelerator, Unified, accelerator_for
 from channelscribe.asr.device import DeviceChoice
 from channelscribe.asr.model import ModelRef, broken, unreachable
 from channelscribe.asr.packed import pack
+from channelscribe.asr.single_query import TWIN, SingleQuery, choose
+from channelscribe.asr.trouble import is_device_lost, is_out_of_memory
 from channelscribe.core.errors import UsageError
 from channelscribe.core.window import RATE_HZ
 
@@ -40,6 +43,10 @@ class Vocabulary:
     def first_timestamp(self) -> int:
         return self.no_timestamps + 1
 
+    @property
+    def prompt_length(self) -> int:
+        return len(self.prompt(next(iter(self.languages), "")))
+
     def prompt(self, language: str) -> tuple[int, ...]:
         """What stands before the text. An English-only model knows neither language nor task."""
         if not self.languages:
@@ -58,10 +65,12 @@ class LoadedWhisper:
     most_tokens: int
     longest_window_s: float
     seconds_per_timestamp: float
+    accelerator: Accelerator = field(default_factory=lambda: Unified(torch.device("cpu")))
+    single_query: SingleQuery = TWIN
 
     @property
     def device(self) -> torch.device:
-        return torch.device(self.choice.device)
+        return self.accelerator.device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -73,24 +82,38 @@ class LoadedWhisper:
         return decoded
 
 
-def load_whisper(ref: ModelRef, choice: DeviceChoice) -> LoadedWhisper:
-    """Raises EnvironmentFailure with one sentence for a model that does not load whole."""
+def load_whisper(ref: ModelRef, choice: DeviceChoice, accelerator: Accelerator | None = None) -> LoadedWhisper:
+    """Onto the device chosen, or onto the accelerator that is given.
+
+    Raises EnvironmentFailure with one sentence for a model that does not load whole, and what the device raises.
+    """
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
     from safetensors import SafetensorError
 
+    accelerator = accelerator or accelerator_for(torch.device(choice.device))
     try:
         model, extractor, tokenizer = _from_pretrained(ref, choice)
+        with accelerator.current():
+            model.to(accelerator.device)
     except (HfHubHTTPError, OfflineModeIsEnabled) as error:
         raise unreachable(ref.name, error) from error
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
+        if is_out_of_memory(error) or is_device_lost(error):
             raise
         first_line = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise broken(ref.name, first_line.strip().rstrip(".")) from error
     pack(model)
-    if choice.device.startswith("cuda"):
-        torch.set_float32_matmul_precision("high")  # TF32, wherever a product is still float32
-    return _checked(ref, choice, model, extractor, tokenizer)
+    _compute_float32_exactly()
+    return _checked(ref, choice, accelerator, model, extractor, tokenizer)
+
+
+def _compute_float32_exactly() -> None:
+    """No TF32: its 10 bits of mantissa would be in every spectrum, and a check in float32 would compare roundings.
+
+    What is heavy runs in 16 bits; of a window's work only the spectra and the logits are float32.
+    """
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def _from_pretrained(ref: ModelRef, choice: DeviceChoice) -> tuple[Any, Any, Any]:
@@ -109,10 +132,12 @@ def _from_pretrained(ref: ModelRef, choice: DeviceChoice) -> tuple[Any, Any, Any
     if missing:
         raise ValueError(f"{len(missing)} weights are missing or of the wrong shape, the first is {missing[0]}")
     log.info("loaded %s (%s) on %s as %s", ref.name, ref.revision[:12], choice.device, choice.dtype)
-    return model.eval().requires_grad_(False).to(choice.device), extractor, tokenizer
+    return model.eval().requires_grad_(False), extractor, tokenizer
 
 
-def _checked(ref: ModelRef, choice: DeviceChoice, model: Any, extractor: Any, tokenizer: Any) -> LoadedWhisper:
+def _checked(
+    ref: ModelRef, choice: DeviceChoice, accelerator: Accelerator, model: Any, extractor: Any, tokenizer: Any
+) -> LoadedWhisper:
     positions = model.config.max_source_positions
     if extractor.nb_max_frames != 2 * positions or extractor.feature_size != model.config.num_mel_bins:
         raise broken(ref.name, "its feature extractor does not fit its encoder")
@@ -121,6 +146,13 @@ def _checked(ref: ModelRef, choice: DeviceChoice, model: Any, extractor: Any, to
     vocabulary = _vocabulary(ref, model.generation_config, tokenizer)
     longest_s = extractor.n_samples / RATE_HZ
     prompt = 3 if vocabulary.languages else 1
+    with accelerator.current():
+        single_query = choose(
+            accelerator.device,
+            model.dtype,
+            capability=accelerator.capability,
+            size=model.config.d_model // model.config.decoder_attention_heads,
+        )
     return LoadedWhisper(
         model=model,
         feature_extractor=extractor,
@@ -130,6 +162,8 @@ def _checked(ref: ModelRef, choice: DeviceChoice, model: Any, extractor: Any, to
         most_tokens=min(_MOST_TOKENS, model.config.max_target_positions - prompt),
         longest_window_s=longest_s,
         seconds_per_timestamp=longest_s / positions,
+        accelerator=accelerator,
+        single_query=single_query,
     )
 
 

@@ -1,6 +1,6 @@
-"""Sound to log-mel spectra on the model's device: the feature extractor of transformers, value for value.
+"""Audio to log-mel spectra on the model's device: the feature extractor of transformers, value for value.
 
-First part of the encoder. On a card all windows of a micro-batch at once, from pinned memory and without waiting.
+First part of the encoder. On a GPU all windows of a micro-batch at once, from pinned memory and without waiting.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from channelscribe.asr.accelerator import Accelerator
+
 _FULL_SCALE = 32768.0
 # openai/whisper log_mel_spectrogram(): the floor, the range kept below the loudest, and the scaling.
 _FLOOR, _RANGE, _SHIFT = 1e-10, 8.0, 4.0
@@ -21,8 +23,8 @@ _FLOOR, _RANGE, _SHIFT = 1e-10, 8.0, 4.0
 class LogMel:
     """Built from a `WhisperFeatureExtractor`, whose window length, hop and filters it takes. Not thread-safe."""
 
-    def __init__(self, extractor: Any, device: torch.device) -> None:
-        self._device = device
+    def __init__(self, extractor: Any, accelerator: Accelerator) -> None:
+        self._accelerator, device = accelerator, accelerator.device
         self._samples: int = extractor.n_samples
         self._length, self._hop = extractor.n_fft, extractor.hop_length
         self._filters = torch.from_numpy(extractor.mel_filters).to(device, torch.float32).T.contiguous()
@@ -33,9 +35,9 @@ class LogMel:
         """Spectra [windows, mels, frames] in float32; silence up to the model's window, what is longer is cut.
 
         On the CPU one by one, so that not a bit of a spectrum depends on its neighbours. ValueError for what is no
-        sound of one channel.
+        audio of one channel.
         """
-        if self._device.type == "cpu":
+        if self._accelerator.shares_memory:
             return torch.cat([self._spectra(self._padded([sound])) for sound in sounds])
         return self._spectra(self._padded(sounds))
 
@@ -43,13 +45,13 @@ class LogMel:
         """int16 on the device: half the bytes to copy."""
         wrong = next((sound.shape for sound in sounds if sound.ndim != 1), None)
         if wrong is not None:
-            raise ValueError(f"sound of the shape {wrong} is not that of one channel")
-        pinned = self._device.type == "cuda"
-        laid = torch.zeros(len(sounds), self._samples, dtype=torch.int16, pin_memory=pinned)
-        for row, sound in zip(laid, sounds, strict=True):
-            some = np.ascontiguousarray(sound[: self._samples], dtype=np.int16)
-            row[: len(some)] = torch.from_numpy(some if some.flags.writeable else some.copy())
-        return laid.to(self._device, non_blocking=pinned)
+            raise ValueError(f"audio of the shape {wrong} is not that of one channel")
+        host = self._accelerator.host_tensor(len(sounds), self._samples, dtype=torch.int16)
+        for row, sound in zip(host.numpy(), sounds, strict=True):
+            some = sound[: self._samples]
+            row[: len(some)] = some
+            row[len(some) :] = 0
+        return self._accelerator.upload(host)
 
     def _spectra(self, laid: Tensor) -> Tensor:
         waves = laid.to(torch.float32) / _FULL_SCALE

@@ -1,16 +1,17 @@
 """How many windows are at work at once: from a memory budget and the model's shapes to decode slots and micro-batch.
 
 The engine's thread asks once the model is loaded, and again after the device refused memory. Pure but for
-`room_on` and `memory_of`.
+`room_on`.
 
 One slot holds the keys and values of the sound and of the tokens, one window's encoder output stays beside it for a
 second temperature, and the encoder needs room for its own activations (elements; times the bytes of one element):
 
-    slot     2 x decoder layers x width x (frames + positions)      large-v3 in 16 bits: 245.8 + 73.4 = 319 MB
+    slot     2 x decoder layers x width x (frames + positions)      large-v3 in 16 bits: 245.8 + 38.0 = 284 MB
     kept     frames x width                                         large-v3: 3.8 MB
     encode   frames x width x (8 + 2 x 4) + 2 x frames x width      a layer's inputs, products and inner layer, the stem
 
-The slot's figure is that of research/asr.md, section 3; the encoder's counts the tensors that live at once.
+`positions` are those that the slots hold: of the prompt and of the most tokens, not the decoder's 448.
+The encoder's figure counts the tensors that live at once.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
+from channelscribe.asr.accelerator import Accelerator, DeviceMemory
+from channelscribe.asr.cache import positions_of
+from channelscribe.asr.encoder import MOST_AT_ONCE
 from channelscribe.asr.loading import LoadedWhisper
 from channelscribe.core.profile import TranscriptionProfile
 
@@ -28,8 +30,9 @@ MOST_SLOTS = 512
 BUDGET_SHARE = 22 / 24
 # For cuBLAS, CUDA graphs and a decode step's logits; and what an allocator loses between its blocks.
 _WORKSPACE_BYTES, _USABLE_SHARE = 768 << 20, 0.92
-# Beyond this the encoder is no faster (research/asr.md, 4: 32 to 64); on a CPU a small batch stays in its caches.
-_ENCODE_ON_CARD, _ENCODE_ELSEWHERE = 32, 8
+# On a CPU a small batch stays in its caches.
+_ENCODE_ELSEWHERE = 8
+_SCALE_BYTES = 2  # of a vector that is kept in 8 bits
 _EIGHTS_FROM = 16
 
 
@@ -42,21 +45,28 @@ class Shapes:
     frames: int
     positions: int
     element_bytes: int
+    head: int = 64
+    eight_bits: bool = False
 
     @classmethod
-    def of(cls, whisper: LoadedWhisper) -> Shapes:
+    def of(cls, whisper: LoadedWhisper, *, eight_bits: bool = False) -> Shapes:
         config = whisper.model.config
         return cls(
             width=config.d_model,
             decoder_layers=config.decoder_layers,
             frames=config.max_source_positions,
-            positions=config.max_target_positions,
+            positions=positions_of(whisper),
             element_bytes=whisper.dtype.itemsize,
+            head=config.d_model // config.decoder_attention_heads,
+            eight_bits=eight_bits,
         )
 
     @property
     def slot_bytes(self) -> int:
-        return 2 * self.decoder_layers * self.width * (self.frames + self.positions) * self.element_bytes
+        own = self.positions * self.width * self.element_bytes
+        audio = self.frames * self.width * (1 if self.eight_bits else self.element_bytes)
+        scales = self.frames * (self.width // self.head) * _SCALE_BYTES if self.eight_bits else 0
+        return 2 * self.decoder_layers * (own + audio + scales)
 
     @property
     def kept_bytes(self) -> int:
@@ -84,7 +94,7 @@ class Plan:
 
 
 def plan(profile: TranscriptionProfile, shapes: Shapes, room_bytes: int | None) -> Plan:
-    """`room_bytes` is what the budget leaves on the card beside the loaded model; None where there is no card.
+    """`room_bytes` is what the budget leaves on the GPU beside the loaded model; None where there is no GPU.
 
     Never less than one slot: whether that fits only the device can say.
     """
@@ -92,7 +102,7 @@ def plan(profile: TranscriptionProfile, shapes: Shapes, room_bytes: int | None) 
         return Plan(profile.batch_size, min(profile.batch_size, _ENCODE_ELSEWHERE), "as the profile says")
     room = max(0, int(room_bytes * _USABLE_SHARE) - _WORKSPACE_BYTES)
     wished = MOST_SLOTS if profile.batch_from_card else profile.batch_size
-    encode = max(1, min(_ENCODE_ON_CARD, wished, room // 4 // shapes.encode_bytes))
+    encode = max(1, min(MOST_AT_ONCE, wished, room // 4 // shapes.encode_bytes))
     left = room - encode * (shapes.encode_bytes + shapes.kept_bytes)
     slots = max(1, min(wished, left // (shapes.slot_bytes + shapes.kept_bytes)))
     if slots < wished and slots > _EIGHTS_FROM:
@@ -101,13 +111,12 @@ def plan(profile: TranscriptionProfile, shapes: Shapes, room_bytes: int | None) 
     return Plan(slots, min(encode, slots), reason)
 
 
-def room_on(device: torch.device, profile: TranscriptionProfile) -> int | None:
-    """Bytes that the budget leaves now; what other processes hold counts against it. None for CPU and MPS."""
-    if device.type != "cuda":
+def room_on(accelerator: Accelerator, profile: TranscriptionProfile) -> int | None:
+    """Bytes that the budget leaves now; what other processes hold counts against it. None without memory of its own."""
+    memory = accelerator.memory()
+    if memory is None:
         return None
-    free, total = torch.cuda.mem_get_info(device)
-    reusable = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return room_within(profile, free + reusable, total)
+    return room_within(profile, memory.free + memory.reserved - memory.allocated, memory.total)
 
 
 def room_within(profile: TranscriptionProfile, free_bytes: int, total_bytes: int) -> int:
@@ -117,13 +126,12 @@ def room_within(profile: TranscriptionProfile, free_bytes: int, total_bytes: int
     return max(0, min(free_bytes, budget - (total_bytes - free_bytes)))
 
 
-def memory_of(device: torch.device | None) -> dict[str, Any]:
-    """Peak, peak reserved and share of the allocator's memory that holds nothing now; empty without a card."""
-    if device is None or device.type != "cuda":
+def memory_of(memory: DeviceMemory | None) -> dict[str, Any]:
+    """Peak, peak reserved and share of the allocator's memory that holds nothing now; empty without a GPU."""
+    if memory is None:
         return {}
-    reserved = torch.cuda.memory_reserved(device)
     return {
-        "peak_memory_bytes": int(torch.cuda.max_memory_allocated(device)),
-        "peak_reserved_bytes": int(torch.cuda.max_memory_reserved(device)),
-        "fragmentation": 1.0 - torch.cuda.memory_allocated(device) / reserved if reserved else 0.0,
+        "peak_memory_bytes": memory.peak_allocated,
+        "peak_reserved_bytes": memory.peak_reserved,
+        "fragmentation": 1.0 - memory.allocated / memory.reserved if memory.reserved else 0.0,
     }

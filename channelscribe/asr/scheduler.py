@@ -7,7 +7,7 @@ the next one, and an attempt that is not believable comes back at the next tempe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -54,12 +54,18 @@ class Scheduler:
     ) -> None:
         self._pool, self._gate, self._tally, self._stopping = pool, gate, tally, stopping
         self._judge = Judge(whisper, profile)
-        self._intake = Intake(Encoder(whisper), language)
+        self._ahead = whisper.accelerator.asynchronous
         self._recovery = Recovery(
-            profile, plan, gate, self._intake, lambda slots: Decoding(whisper, self._judge, slots)
+            profile,
+            plan,
+            gate,
+            whisper.accelerator,
+            lambda most: Intake(Encoder(whisper, most), language),
+            partial(Decoding, whisper, self._judge, eight_bits=profile.kv_bits == 8),
         )
-        self._decoding = self._recovery.decoding
-        self._words = WordTimes(whisper, profile, plan.encode)
+        self._intake, self._decoding = self._recovery.intake, self._recovery.decoding
+        self._words = WordTimes(whisper, profile, self.plan.encode)
+        self._ended: list[tuple[Heard, Attempt]] = []
         self._tried = 0
 
     @property
@@ -73,7 +79,7 @@ class Scheduler:
 
     @property
     def _to_decode(self) -> int:
-        return self._intake.waiting + len(self._decoding.live)
+        return self._intake.waiting + len(self._decoding.live) + len(self._ended)
 
     def turn(self) -> None:
         """One round. Waits for windows when there is nothing to do; raises Closed and Stopped."""
@@ -128,35 +134,33 @@ class Scheduler:
 
     def _guarded_encode(self, work: Callable[[], None]) -> None:
         begun_s = time.monotonic()
-        try:
-            work()
-        except Stopped:
-            raise
-        except Exception as error:  # noqa: BLE001  classified there, or raised again
+        failure = _attempted(work)
+        self._tally.encode_s += time.monotonic() - begun_s
+        if failure is not None:
             self._intake.give_back()
-            self._recovery.of_encoding(error, self._tried)
-        finally:
-            self._tally.encode_s += time.monotonic() - begun_s
+            self._recovery.of_encoding(failure, self._tried)
 
     def _decode(self, most: int) -> None:
         some = self._to_admit(most)
         if not some and not self._decoding.live:
+            self._hand_out_ended()
             return
         begun_s = time.monotonic()
-        try:
-            with self._step("decode", len(self._decoding.live) + len(some)):
-                self._admit(some)
-                self._tally.chunk(len(self._decoding.live), most)
-                ended = self._decoding.advance()
-        except Stopped:
-            raise
-        except Exception as error:  # noqa: BLE001  classified there, or raised again
-            self._recovery.of_decoding(error, some)
-            return
-        finally:
-            self._tally.decode_s += time.monotonic() - begun_s
-        for heard, attempt in ended:
-            self._hand_out(heard, attempt)
+        failure = _attempted(partial(self._decode_chunk, some, most))
+        self._tally.decode_s += time.monotonic() - begun_s
+        if failure is not None:
+            self._recovery.of_decoding(failure, some)
+        if not self._ahead:
+            self._hand_out_ended()
+
+    def _decode_chunk(self, some: Sequence[Heard], most: int) -> None:
+        """Launches the next steps, hands out what ended before while those run, then sees who ended meanwhile."""
+        with self._step("decode", len(self._decoding.live) + len(some)):
+            self._admit(some)
+            self._tally.chunk(len(self._decoding.live), most)
+            self._decoding.launch()
+            self._hand_out_ended()
+            self._ended += self._decoding.collect()
 
     def _to_admit(self, most: int) -> list[Heard]:
         if self._recovery.decode_alone:
@@ -164,11 +168,17 @@ class Scheduler:
         free = min(most, self.plan.slots) - len(self._decoding.live)
         return [self._intake.ready.popleft() for _ in range(min(max(0, free), len(self._intake.ready)))]
 
-    def _admit(self, some: list[Heard]) -> None:
+    def _admit(self, some: Sequence[Heard]) -> None:
         if self._decoding.live:
             self._tally.refills += len(some)
         if some:
             self._decoding.admit(some)
+
+    def _hand_out_ended(self) -> None:
+        ended, self._ended = self._ended, []
+        for heard, attempt in ended:
+            if heard.wanted:
+                self._hand_out(heard, attempt)
 
     def _hand_out(self, heard: Heard, attempt: Attempt) -> None:
         self._tally.tokens += len(attempt.tokens)
@@ -191,17 +201,17 @@ class Scheduler:
         heard.job.deliver(text)
 
     def _time_words(self, some: list[Worded]) -> None:
-        begun_s = time.monotonic()
-        try:
+        begun_s, texts = time.monotonic(), list[WindowText]()
+
+        def work() -> None:
             with self._step("words", len(some)):
-                texts = self._words.timed(some)
-        except Stopped:
-            raise
-        except Exception as error:  # noqa: BLE001  classified there, or raised again
-            self._recovery.of_words(error, self._words, some)
+                texts.extend(self._words.timed(some))
+
+        failure = _attempted(work)
+        self._tally.words_s += time.monotonic() - begun_s
+        if failure is not None:
+            self._recovery.of_words(failure, self._words, some)
             return
-        finally:
-            self._tally.words_s += time.monotonic() - begun_s
         for each, text in zip(some, texts, strict=True):
             self._deliver(each.heard, text)
 
@@ -212,3 +222,14 @@ class Scheduler:
             if self._stopping():
                 raise Stopped
             yield
+
+
+def _attempted(work: Callable[[], None]) -> Exception | None:
+    """What went wrong, to be classified where the frames that failed are gone: they hold on to the device's memory."""
+    try:
+        work()
+    except Stopped:
+        raise
+    except Exception as error:  # noqa: BLE001  classified by the caller, or raised again
+        return error
+    return None

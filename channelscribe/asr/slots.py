@@ -1,30 +1,33 @@
-"""A fixed number of places in which windows are decoded; whichever ends first makes room for the next.
+"""A fixed number of slots in which windows are decoded; whichever ends first makes room for the next.
 
-The engine's thread admits encoded windows, advances all living ones together and takes what has ended. The tokens of a
-window do not depend on the number of slots, on its neighbours, or on when it came. On a card the host looks at the
-tokens once in `advance`, not at every step; on the CPU looking is free and a window leaves at its last token.
+The engine's thread admits encoded windows, launches a few steps for all living ones and collects what has ended. The
+tokens of a window do not depend on the number of slots, on its neighbours, or on when it came. On a GPU a chunk of
+steps is launched before the last one is looked at, so that the GPU never waits for the host; on the CPU looking is free
+and a window leaves at its last token.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
-from math import isnan
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from channelscribe.asr.cache import SlotCache
-from channelscribe.asr.graphs import CudaCapture, Replayer
+from channelscribe.asr.cache import SlotCache, positions_of
+from channelscribe.asr.graphs import Replayer, capture_of
 from channelscribe.asr.loading import LoadedWhisper
-from channelscribe.asr.plausible import Attempt, repeating_tail
-from channelscribe.asr.step import Shape, SlotState, Step
+from channelscribe.asr.plausible import Attempt
+from channelscribe.asr.reading import Mirror, SlotWindow, attempt_of, read, read_cutting_loops
+from channelscribe.asr.step import Entries, Shape, SlotState, Step
 
-_LOOP_CHECK_TOKENS = 8
 _LENGTHS = (64, 128, 224)
 # With these the products on a CPU round a row in the same way whatever the number of rows and places.
 _LEAST_ROWS, _LENGTH_STEP = 2, 16
+_FIXED_COLUMNS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,48 +48,23 @@ class Start:
         return self.temperature > 0 and self.draws is not None
 
 
-@dataclass(slots=True)
-class _Window:
-    """What the host knows of one slot. `steps` counts all, those of the prompt included."""
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Steps that were launched: who was in which slot, and how much each had written after them."""
 
-    key: Any
-    temperature: float
-    sampled: bool
-    prompt_length: int
-    heard_at: int
-    most_tokens: int
-    steps: int = 0
-    read: int = 0
-    tokens: list[int] = field(default_factory=list)
-    sum_logprob: float = 0.0
-    done: bool = False
-    looped: bool = False
-
-    @property
-    def written(self) -> int:
-        return min(max(0, self.steps - self.prompt_length + 1), self.most_tokens)
-
-    def take(self, token: int, logprob: float, end: int, cut_loops: bool) -> None:
-        self.sum_logprob += logprob
-        self.done = token == end or isnan(logprob)
-        if not self.done:
-            self.tokens.append(token)
-        if cut_loops and self.read % _LOOP_CHECK_TOKENS == 0 and repeating_tail(self.tokens):
-            self.done = self.looped = True
-        self.read += 1
-        self.done = self.done or self.read >= self.most_tokens
-
-    def attempt(self, no_speech_prob: float) -> Attempt:
-        # openai/whisper divides by the tokens and the end token, whether or not that was reached.
-        mean = self.sum_logprob / (len(self.tokens) + 1)
-        return Attempt(tuple(self.tokens), mean, no_speech_prob, self.temperature, self.looped)
+    mirror: Mirror
+    rows: list[int]
+    windows: list[SlotWindow]
+    written: list[int]
 
 
 class Slots:
     """`count` windows at most are at work. Allocates everything at once, or raises the device's out-of-memory error.
 
-    `few_shapes`, by default on a card only, computes in few numbers of rows and places, a graph for each. Not
-    thread-safe. After an error inside `admit` or `advance` call `clear`: the windows in it are to be admitted anew.
+    `few_shapes`, by default on a GPU only, computes in few numbers of rows and places, a graph for each.
+    `longest_prompt` is the longest that a window may have, by default the usual one; `eight_bits` keeps keys and values
+    of the audio in 8 bits. Not thread-safe. After an error inside `admit`, `launch` or `collect` call `clear`: the
+    windows in it are to be admitted anew.
     """
 
     def __init__(
@@ -96,24 +74,29 @@ class Slots:
         *,
         cut_loops: bool = True,
         most_tokens: int | None = None,
+        longest_prompt: int | None = None,
         few_shapes: bool | None = None,
+        eight_bits: bool = False,
     ) -> None:
         if count < 1:
             raise ValueError(f"{count} slots")
-        self.count, self._cut_loops = count, cut_loops
+        self.count, self._read = count, read_cutting_loops if cut_loops else read
         self._start, self._end = whisper.vocabulary.start, whisper.vocabulary.end
         self._most_tokens = most_tokens or whisper.most_tokens
-        self._places: int = whisper.model.config.max_target_positions
-        self._device, on_card = whisper.device, whisper.device.type == "cuda"
-        self._few_shapes = on_card if few_shapes is None else few_shapes
-        self._looks_always = self._device.type == "cpu" and not self._few_shapes
+        self._places = positions_of(whisper, self._most_tokens, longest_prompt)
+        self._accelerator = whisper.accelerator
+        self._few_shapes = self._accelerator.captures if few_shapes is None else few_shapes
+        self._looks_always = self._accelerator.shares_memory and not self._few_shapes
         with torch.inference_mode():
             rows = max(count, _LEAST_ROWS)
-            self._state = SlotState.of(rows, self._places, self._most_tokens, self._device)
-            self._cache = SlotCache(whisper.model, rows)
-            self._mirror = _Mirror(self._state, self._device)
-        self._step = Replayer(Step(whisper, self._state, self._cache), CudaCapture() if on_card else None)
-        self._windows: list[_Window | None] = [None] * count
+            self._state = SlotState.of(rows, self._places, self._most_tokens, whisper.device)
+            self._cache = SlotCache(whisper, rows, self._places, eight_bits=eight_bits)
+            mirrors = 2 if self._accelerator.asynchronous else 1
+            self._mirrors = deque(Mirror(self._state, self._accelerator) for _ in range(mirrors))
+        self._step = Replayer(Step(whisper, self._state, self._cache), capture_of(self._accelerator))
+        self._windows: list[SlotWindow | None] = [None] * count
+        self._under_way: deque[_Chunk] = deque()
+        self._ended: list[tuple[Any, Attempt]] = []
 
     @property
     def live(self) -> int:
@@ -122,6 +105,11 @@ class Slots:
     @property
     def free(self) -> int:
         return self.count - self.live
+
+    @property
+    def graphs(self) -> int:
+        """Shapes that were captured so far."""
+        return self._step.captured
 
     @torch.inference_mode()
     def admit(self, starts: Sequence[Start]) -> None:
@@ -132,35 +120,47 @@ class Slots:
         windows = [self._window(start) for start in starts]
         if not starts:
             return
-        self._cache.hear([start.encoded for start in starts], rows)
-        for row, start, window in zip(rows, starts, windows, strict=True):
-            self._begin(row, start, window)
+        entries = self._entries(rows, starts, windows)
+        self._cache.admit([start.encoded for start in starts], entries.rows)
+        self._state.enter(entries)
+        for row, window in zip(rows, windows, strict=True):
             self._windows[row] = window
 
     def advance(self, steps: int = 8) -> list[tuple[Any, Attempt]]:
-        """`steps` tokens for every living slot, fewer where looking is free and one has ended. Frees ended slots."""
-        ended: list[tuple[Any, Attempt]] = []
-        if self.live:
-            self._close_ranks()
-        for step in range(1, steps + 1):
-            if ended or not self.live:
+        """`launch`, then `collect`."""
+        self.launch(steps)
+        return self.collect()
+
+    def launch(self, steps: int = 8) -> None:
+        """`steps` tokens for every living slot, fewer where looking is free and one has ended."""
+        if not self.live:
+            return
+        self._close_ranks()
+        for _ in range(steps if self._looks_always else 1):
+            if self._ended or not self.live:
                 break
-            self._launch()
-            if self._looks_always or step == steps:
-                ended = self._look()
+            self._launch(1 if self._looks_always else steps)
+            if self._looks_always:
+                self._look()
+
+    def collect(self) -> list[tuple[Any, Attempt]]:
+        """Windows whose end has been seen; their slots are free. Where launches run later, the last chunk is left."""
+        left = 1 if self._accelerator.asynchronous else 0
+        while len(self._under_way) > left:
+            self._look()
+        ended, self._ended = self._ended, []
         return ended
 
     def drop(self, keys: Collection[Any]) -> None:
         """Windows that nobody waits for any more; keys that are not here are ignored."""
-        for row, window in enumerate(self._windows):
-            if window is not None and window.key in keys:
-                self._free(row)
+        self._retire([row for row, window in enumerate(self._windows) if window is not None and window.key in keys])
 
     def clear(self) -> None:
-        for row in range(self.count):
-            self._free(row)
+        self._under_way.clear()
+        self._ended = []
+        self._retire([row for row, window in enumerate(self._windows) if window is not None])
 
-    def _window(self, start: Start) -> _Window:
+    def _window(self, start: Start) -> SlotWindow:
         length = len(start.prompt)
         most = min(self._most_tokens, self._places - length)
         if not length or most < 1:
@@ -168,40 +168,51 @@ class Slots:
         if start.sampled and len(start.draws or ()) < most:
             raise ValueError(f"{len(start.draws or ())} draws for {most} tokens")
         heard_at = start.prompt.index(self._start) if self._start in start.prompt else 0
-        return _Window(start.key, start.temperature, start.sampled, length, heard_at, most)
+        return SlotWindow(start.key, start.temperature, start.sampled, length, heard_at, most)
 
-    def _begin(self, row: int, start: Start, window: _Window) -> None:
-        state = self._state
-        self._cache.blank(row)
-        prompt = torch.tensor(start.prompt)
-        state.prompt[row, : len(prompt)] = prompt.to(self._device)
-        state.temperature[row] = start.temperature if start.sampled else 0.0
-        if start.sampled and start.draws is not None:
-            draws = torch.tensor(start.draws[: self._most_tokens], dtype=torch.float32)
-            state.chances[row, : len(draws)] = draws.to(self._device)
-        state.token[row], state.place[row], state.prompt_length[row] = start.prompt[0], 0, window.prompt_length
-        state.heard_at[row], state.no_speech[row] = window.heard_at, 0.0
-        state.last[row], state.was[row], state.was_before[row], state.done[row] = -1, False, True, False
+    def _entries(self, rows: list[int], starts: Sequence[Start], windows: list[SlotWindow]) -> Entries:
+        """All in one upload: integers, and the bits of float32 numbers."""
+        longest = max(window.prompt_length for window in windows)
+        chances = self._most_tokens if any(window.sampled for window in windows) else 0
+        host = self._accelerator.host_tensor(len(rows), _FIXED_COLUMNS + longest + chances, dtype=torch.int32)
+        ints, floats = host.numpy(), host.view(torch.float32).numpy()
+        ints[:] = 0
+        for at, (row, start, window) in enumerate(zip(rows, starts, windows, strict=True)):
+            ints[at, :3] = row, window.prompt_length, window.heard_at
+            floats[at, 3] = start.temperature if window.sampled else 0.0
+            ints[at, _FIXED_COLUMNS : _FIXED_COLUMNS + window.prompt_length] = start.prompt
+            if window.sampled and start.draws is not None:
+                draws = np.asarray(start.draws[:chances], np.float32)
+                floats[at, _FIXED_COLUMNS + longest :][: len(draws)] = draws
+        there = self._accelerator.upload(host)
+        real = there.view(torch.float32)
+        prompt = there[:, _FIXED_COLUMNS : _FIXED_COLUMNS + longest].long()
+        seats, lengths, heard_at = there[:, :3].long().unbind(1)
+        drawn = real[:, _FIXED_COLUMNS + longest :] if chances else None
+        return Entries(seats, lengths, heard_at, real[:, 3], prompt, drawn)
 
+    @torch.inference_mode()
     def _close_ranks(self) -> None:
         """Moves living slots from behind into empty ones, so that only rows that are needed are computed."""
         rows = self._rows()
         holes = [row for row in range(min(rows, self.count)) if self._windows[row] is None]
         beyond = [row for row in range(rows, self.count) if self._windows[row] is not None]
-        for source, target in zip(beyond, holes, strict=False):
-            self._move(source, target)
+        moves = list(zip(beyond, holes, strict=False))
+        if not moves:
+            return
+        sources, targets = self._indices([source for source, _ in moves]), self._indices([to for _, to in moves])
+        self._state.move(sources, targets)
+        self._cache.move(sources, targets)
+        for source, target in moves:
+            self._windows[target], self._windows[source] = self._windows[source], None
 
-    @torch.inference_mode()
-    def _move(self, source: int, target: int) -> None:
-        window = self._windows[source]
-        assert window is not None
-        self._state.move(source, target)
-        self._cache.move(source, target, window.steps)
-        self._windows[target], self._windows[source] = window, None
-        self._state.done[source] = True
+    def _indices(self, rows: Sequence[int]) -> Tensor:
+        host = self._accelerator.host_tensor(len(rows), dtype=torch.int64)
+        host.numpy()[:] = rows
+        return self._accelerator.upload(host)
 
     def _rows(self) -> int:
-        """As many as live; a graph is made for each number, so on a card only the count, its half, quarter, ..."""
+        """As many as live; a graph is made for each number, so on a GPU only the count, its half, quarter, ..."""
         rows, live = max(self.count, _LEAST_ROWS), self.live
         if not self._few_shapes:
             return max(live, _LEAST_ROWS)
@@ -209,63 +220,50 @@ class Slots:
             rows = (rows + 1) // 2
         return rows
 
-    def _length(self) -> int:
-        needed = 1 + max(window.steps for window in self._windows if window is not None)
+    def _length(self, needed: int) -> int:
+        if self._cache.bounded:
+            return self._places
         if not self._few_shapes:
             return min(-(-needed // _LENGTH_STEP) * _LENGTH_STEP, self._places)
         return next((length for length in _LENGTHS if needed <= length < self._places), self._places)
 
-    def _launch(self) -> None:
-        windows = [window for window in self._windows if window is not None]
-        sampled = any(window.sampled for window in windows)
-        starting = self._few_shapes or any(window.steps == window.heard_at for window in windows)
-        self._step(Shape(self._rows(), self._length(), sampled, starting))
-        for window in windows:
-            window.steps += 1
+    def _launch(self, steps: int) -> None:
+        rows, living = self._rows(), [(row, w) for row, w in enumerate(self._windows) if w is not None]
+        sampled = any(window.sampled for _, window in living)
+        longest = max(window.steps for _, window in living)
+        for step in range(steps):
+            starting = self._few_shapes or any(window.steps + step == window.heard_at for _, window in living)
+            self._step(Shape(rows, self._length(min(longest + step + 1, self._places)), sampled, starting))
+        for _, window in living:
+            window.steps += steps
+        mirror = self._mirrors[0]
+        self._mirrors.rotate(1)
+        mirror.queue(rows)
+        seats, windows = [row for row, _ in living], [window for _, window in living]
+        self._under_way.append(_Chunk(mirror, seats, windows, [window.written for window in windows]))
 
-    def _look(self) -> list[tuple[Any, Attempt]]:
-        self._mirror.refresh()
-        ended = []
-        for row, window in enumerate(self._windows):
-            if window is None:
-                continue
-            while not window.done and window.read < window.written:
-                token, logprob = self._mirror.written(row, window.read)
-                window.take(token, logprob, self._end, self._cut_loops)
-            if window.done:
-                ended.append((window.key, window.attempt(self._mirror.no_speech(row))))
-                self._free(row)
-        return ended
+    def _look(self) -> None:
+        """Reads the oldest chunk that is under way."""
+        chunk = self._under_way.popleft()
+        chunk.mirror.wait()
+        going = [at for at, window in enumerate(chunk.windows) if not window.done]
+        windows, rows = [chunk.windows[at] for at in going], [chunk.rows[at] for at in going]
+        self._read(chunk.mirror, rows, windows, [chunk.written[at] for at in going], self._end)
+        over = {id(window): row for window, row in zip(windows, rows, strict=True) if window.done}
+        if over:
+            freed = [row for row, window in enumerate(self._windows) if id(window) in over]
+            self._ended += [
+                (window.key, attempt_of(chunk.mirror, over[id(window)], window)) for window in windows if window.done
+            ]
+            self._retire(freed)
 
     @torch.inference_mode()
-    def _free(self, row: int) -> None:
-        self._windows[row] = None
-        self._state.done[row] = True
-
-
-class _Mirror:
-    """Tokens, log probabilities and no-speech probabilities as the host sees them; on the CPU the very same memory."""
-
-    def __init__(self, state: SlotState, device: torch.device) -> None:
-        self._there: tuple[Tensor, ...] = (state.tokens, state.logprobs, state.no_speech)
-        self._event: Any = torch.cuda.Event() if device.type == "cuda" else None  # type: ignore[no-untyped-call]
-        self._here: tuple[Tensor, ...] = self._there
-        if device.type != "cpu":
-            pinned = device.type == "cuda"
-            self._here = tuple(torch.empty_like(kept, device="cpu", pin_memory=pinned) for kept in self._there)
-        self._tokens, self._logprobs, self._no_speech = (kept.numpy() for kept in self._here)
-
-    def refresh(self) -> None:
-        if self._here is self._there:
-            return
-        for here, there in zip(self._here, self._there, strict=True):
-            here.copy_(there, non_blocking=self._event is not None)
-        if self._event is not None:
-            self._event.record()
-            self._event.synchronize()
-
-    def written(self, row: int, place: int) -> tuple[int, float]:
-        return int(self._tokens[row, place]), float(self._logprobs[row, place])
-
-    def no_speech(self, row: int) -> float:
-        return float(self._no_speech[row])
+    def _retire(self, rows: Sequence[int]) -> None:
+        """Frees slots; what was launched for them already is not read any more."""
+        for row in rows:
+            window = self._windows[row]
+            if window is not None:
+                window.done = True
+            self._windows[row] = None
+        if rows:
+            self._state.done.index_fill_(0, self._indices(rows), True)

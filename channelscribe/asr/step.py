@@ -13,7 +13,7 @@ tokens are not the choice of float32 in bfloat16, 3 of 1,161 in float16.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from channelscribe.asr.cache import SlotCache
+from channelscribe.asr.fused import fused
 from channelscribe.asr.loading import LoadedWhisper
 from channelscribe.asr.packed import PackedLinear
 from channelscribe.asr.rules import Rules, Seen, draw
@@ -37,6 +38,21 @@ class Shape(NamedTuple):
     length: int
     sampled: bool
     starting: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """What is admitted together, on the device: one row a window, `rows` are their slots. Integers are int64.
+
+    `prompt` is padded behind; `chances` [windows, tokens] are missing where no window is sampled.
+    """
+
+    rows: Tensor
+    prompt_length: Tensor
+    heard_at: Tensor
+    temperature: Tensor
+    prompt: Tensor
+    chances: Tensor | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +92,29 @@ class SlotState:
         """The same memory, fewer rows."""
         return SlotState(*(getattr(self, field.name)[:rows] for field in fields(self)))
 
-    def move(self, source: int, target: int) -> None:
+    def move(self, sources: Tensor, targets: Tensor) -> None:
+        """Copies rows, both int64 on the device; the sources are done with."""
         for field in fields(self):
             kept = getattr(self, field.name)
-            kept[target].copy_(kept[source])
+            kept.index_copy_(0, targets, kept.index_select(0, sources))
+        self.done.index_fill_(0, sources, True)
+
+    def enter(self, entries: Entries) -> None:
+        """New windows into their rows."""
+        rows, prompt = entries.rows, entries.prompt
+        self.prompt[:, : prompt.shape[1]].index_copy_(0, rows, prompt)
+        self.token.index_copy_(0, rows, prompt[:, 0])
+        self.prompt_length.index_copy_(0, rows, entries.prompt_length)
+        self.heard_at.index_copy_(0, rows, entries.heard_at)
+        self.temperature.index_copy_(0, rows, entries.temperature)
+        if entries.chances is not None:
+            self.chances[:, : entries.chances.shape[1]].index_copy_(0, rows, entries.chances)
+        self.place.index_fill_(0, rows, 0)
+        self.no_speech.index_fill_(0, rows, 0.0)
+        self.last.index_fill_(0, rows, -1)
+        self.was.index_fill_(0, rows, False)
+        self.was_before.index_fill_(0, rows, True)
+        self.done.index_fill_(0, rows, False)
 
     @property
     def seen(self) -> Seen:
@@ -90,6 +125,7 @@ class Step:
     """The function that is captured. `state` and `cache` belong to the slots and are changed in place."""
 
     def __init__(self, whisper: LoadedWhisper, state: SlotState, cache: SlotCache) -> None:
+        self._accelerator = whisper.accelerator
         model, device = whisper.model, whisper.device
         self._decoder, self._project = model.model.decoder, model.proj_out
         self._heads: int = model.config.decoder_attention_heads
@@ -97,44 +133,48 @@ class Step:
         self._no_speech, self._end = whisper.vocabulary.no_speech, whisper.vocabulary.end
         self._rules = Rules(model.generation_config, whisper.vocabulary, self._project.out_features, device)
         self._state, self._cache = state, cache
-        self._places = torch.arange(model.config.max_target_positions, device=device)
+        self._places = torch.arange(state.prompt.shape[1], device=device)
         self._views: dict[int, SlotState] = {}
 
     @torch.inference_mode()
     def __call__(self, shape: Shape) -> None:
         state = self._views.get(shape.rows) or self._views.setdefault(shape.rows, self._state.first(shape.rows))
-        logits = self._project(self._hidden(state, shape)).float()
+        with self._accelerator.varied_attention():
+            logits = self._project(self._hidden(state, shape)).float()
         if shape.starting:
-            odds = logits.softmax(-1)[:, self._no_speech]
-            state.no_speech.copy_(torch.where(state.place == state.heard_at, odds, state.no_speech))
+            probs = logits.softmax(-1)[:, self._no_speech]
+            state.no_speech.copy_(torch.where(state.place == state.heard_at, probs, state.no_speech))
         index = state.place - (state.prompt_length - 1)
         token, logprob = self._choose(state, logits, index, shape.sampled)
         self._take(state, token, logprob, index)
 
     def _hidden(self, state: SlotState, shape: Shape) -> Tensor:
         """The last layer's output [rows, width] for each slot's token."""
-        rows, length = shape.rows, shape.length
-        decoder = self._decoder
+        decoder, cache = self._decoder, self._cache
         x = F.embedding(state.token, decoder.embed_tokens.weight) + decoder.embed_positions.weight[state.place]
-        mask = torch.zeros(rows, 1, 1, length, dtype=x.dtype, device=x.device)
-        mask.masked_fill_((self._places[:length] > state.place[:, None])[:, None, None], float("-inf"))
+        reach = state.place + 1 if cache.bounded else self._mask(state, shape, x.dtype)
         for at, layer in enumerate(decoder.layers):
-            x = x + self._own(at, layer, x, state.place, mask)
-            x = x + self._sound(at, layer, x)
+            x = x + self._own(at, layer, x, state.place, reach)
+            x = x + self._audio(at, layer, x)
             x = x + layer.fc2(layer.activation_fn(layer.fc1(layer.final_layer_norm(x))))
         normed: Tensor = decoder.layer_norm(x)
         return normed
 
-    def _own(self, at: int, layer: Any, x: Tensor, place: Tensor, mask: Tensor) -> Tensor:
+    def _mask(self, state: SlotState, shape: Shape, dtype: torch.dtype) -> Tensor:
+        mask = torch.zeros(shape.rows, 1, 1, shape.length, dtype=dtype, device=state.place.device)
+        later = self._places[: shape.length] > state.place[:, None]
+        return mask.masked_fill_(later[:, None, None], float("-inf"))
+
+    def _own(self, at: int, layer: Any, x: Tensor, place: Tensor, reach: Tensor) -> Tensor:
         attention = layer.self_attn
         made = self._projections[at](layer.self_attn_layer_norm(x)).view(len(x), 3, self._heads, -1)
-        found: Tensor = attention.out_proj(self._cache.attend_own(at, made, place, mask, attention.scaling))
+        found: Tensor = attention.out_proj(self._cache.attend_own(at, made, place, reach, attention.scaling))
         return found
 
-    def _sound(self, at: int, layer: Any, x: Tensor) -> Tensor:
+    def _audio(self, at: int, layer: Any, x: Tensor) -> Tensor:
         attention = layer.encoder_attn
         query = attention.q_proj(layer.encoder_attn_layer_norm(x)).view(len(x), self._heads, -1)
-        found: Tensor = attention.out_proj(self._cache.attend_sound(at, query, attention.scaling))
+        found: Tensor = attention.out_proj(self._cache.attend_audio(at, query, attention.scaling))
         return found
 
     def _choose(self, state: SlotState, logits: Tensor, index: Tensor, sampled: bool) -> tuple[Tensor, Tensor]:
@@ -168,16 +208,5 @@ def _joined(attention: Any) -> Callable[[Tensor], Tensor]:
     parts = (attention.q_proj, attention.k_proj, attention.v_proj)
     if isinstance(attention.q_proj, PackedLinear):
         return lambda x: torch.cat([part(x) for part in parts], -1)
-    weight, bias = _fused(parts)
+    weight, bias = fused(parts)
     return lambda x: F.linear(x, weight, bias)
-
-
-@torch.no_grad()
-def _fused(parts: Sequence[Any]) -> tuple[Tensor, Tensor]:
-    """One weight and one bias; the modules' weights become views of it, so that nothing is there twice."""
-    weight = torch.cat([part.weight for part in parts])
-    zeros = torch.zeros_like(weight[: len(weight) // len(parts), 0])
-    bias = torch.cat([zeros if part.bias is None else part.bias for part in parts])
-    for part, piece in zip(parts, weight.chunk(len(parts)), strict=True):
-        part.weight.data = piece
-    return weight, bias

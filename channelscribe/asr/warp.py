@@ -6,8 +6,6 @@ cheapest place to enter is a running minimum, so that a batch costs as many step
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -56,23 +54,23 @@ def _median(values: list[Tensor]) -> Tensor:
     return values[3]
 
 
-def jumps(weights: Tensor, rows: Sequence[int], columns: Sequence[int]) -> list[list[int]]:
+def jumps(weights: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """For each window, the frame at which the path of greatest total weight comes to each of its first `rows` tokens.
 
-    `weights` is [n, tokens, frames]; the path goes from the first token and frame to the last ones, one token or one
-    frame or both at a time, and never back.
+    `weights` is [n, tokens, frames], `rows` and `columns` int64 [n]; gives int64 [n, tokens], of which only the first
+    `rows` of each window mean something. The path goes from the first token and frame to the last ones, one token or
+    one frame or both at a time, and never back.
     """
     cost = -weights.to(torch.float64)
     entered, diagonal = _paths(cost)
-    last = torch.tensor(rows, device=cost.device) - 1
-    frame = torch.tensor(columns, device=cost.device)[:, None] - 1
+    last, frame = rows - 1, columns[:, None] - 1
     found = torch.zeros(cost.shape[:2], dtype=torch.int64, device=cost.device)
     for row in reversed(range(cost.shape[1])):
         at = entered[row].gather(1, frame)
         found[:, row] = at[:, 0]
         came = at - diagonal[row].gather(1, at).long()
         frame = torch.where((row <= last)[:, None], came, frame)
-    return [each[:count] for each, count in zip(found.tolist(), rows, strict=True)]
+    return found
 
 
 def _paths(cost: Tensor) -> tuple[list[Tensor], list[Tensor]]:

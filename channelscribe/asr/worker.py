@@ -10,8 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-import torch
-
+from channelscribe.asr.accelerator import Accelerator
 from channelscribe.asr.engine import EngineStats
 from channelscribe.asr.heap import HeapTrimmer
 from channelscribe.asr.job import Job
@@ -20,7 +19,7 @@ from channelscribe.asr.planner import Shapes, memory_of, plan, room_on
 from channelscribe.asr.pool import Closed, Pool
 from channelscribe.asr.scheduler import Scheduler, Stopped
 from channelscribe.asr.tally import Tally
-from channelscribe.asr.trouble import engine_failure
+from channelscribe.asr.trouble import engine_failure, is_out_of_memory, no_memory
 from channelscribe.core.errors import ChannelscribeError, EnvironmentFailure, UsageError
 from channelscribe.core.gpu import Gate
 from channelscribe.core.profile import TranscriptionProfile
@@ -38,7 +37,7 @@ class Worker:
         self._stop = threading.Event()
         self._tally, self._lock = Tally(), threading.Lock()
         self._slots = 0
-        self._device: torch.device | None = None
+        self._accelerator: Accelerator | None = None
         self._failure: Exception | None = None
         self._scheduler: Scheduler | None = None
         self._thread = threading.Thread(target=self._work, name="channelscribe-asr", daemon=True)
@@ -72,16 +71,18 @@ class Worker:
     def stats(self) -> EngineStats:
         scheduler = self._scheduler
         waiting = self._pool.waiting + (scheduler.waiting if scheduler else 0)
-        return self._tally.stats(slots=self.batch_size, waiting=waiting, memory=memory_of(self._device))
+        memory = self._accelerator.memory() if self._accelerator else None
+        return self._tally.stats(slots=self.batch_size, waiting=waiting, memory=memory_of(memory))
 
     def _work(self) -> None:
         try:
             self._pool.wait()
-            scheduler, heap = self._begin(), HeapTrimmer()
-            self._scheduler = scheduler
-            while not self._stop.is_set():
-                scheduler.turn()
-                heap.trim_when_due()
+            whisper, heap = self._loaded(), HeapTrimmer()
+            with whisper.accelerator.current():
+                self._scheduler = scheduler = self._begin(whisper)
+                while not self._stop.is_set():
+                    scheduler.turn()
+                    heap.trim_when_due()
         except (Closed, Stopped):
             return
         except ChannelscribeError as error:
@@ -93,42 +94,48 @@ class Worker:
         finally:
             self._scheduler = None
 
-    def _begin(self) -> Scheduler:
+    def _loaded(self) -> LoadedWhisper:
         begun = time.monotonic()
         with self._gate.step("load", 1, self._stop.is_set):
             if self._stop.is_set():
                 raise Stopped
             whisper = self._load()
-            self._device, language = whisper.device, known_language(whisper.vocabulary, self._profile.language)
-            if self._profile.window_s > whisper.longest_window_s:
-                raise UsageError(
-                    f"This model hears at most {whisper.longest_window_s:g} s at once; choose a shorter window than "
-                    f"{self._profile.window_s:g} s.",
-                    code="window_too_long",
-                )
-            planned = plan(self._profile, Shapes.of(whisper), room_on(whisper.device, self._profile))
-            log.info("%d windows at once, %d encoded at once: %s", planned.slots, planned.encode, planned.reason)
-            scheduler = Scheduler(
-                whisper,
-                self._profile,
-                planned,
-                language,
-                pool=self._pool,
-                gate=self._gate,
-                tally=self._tally,
-                stopping=self._stop.is_set,
-            )
+        self._accelerator = whisper.accelerator
         self._tally.loaded_s = time.monotonic() - begun
+        return whisper
+
+    def _begin(self, whisper: LoadedWhisper) -> Scheduler:
+        begun, language = time.monotonic(), known_language(whisper.vocabulary, self._profile.language)
+        if self._profile.window_s > whisper.longest_window_s:
+            raise UsageError(
+                f"This model hears at most {whisper.longest_window_s:g} s at once; choose a shorter window than "
+                f"{self._profile.window_s:g} s.",
+                code="window_too_long",
+            )
+        shapes = Shapes.of(whisper, eight_bits=self._profile.kv_bits == 8)
+        planned = plan(self._profile, shapes, room_on(whisper.accelerator, self._profile))
+        log.info("%d windows at once, %d encoded at once: %s", planned.slots, planned.encode, planned.reason)
+        scheduler = Scheduler(
+            whisper,
+            self._profile,
+            planned,
+            language,
+            pool=self._pool,
+            gate=self._gate,
+            tally=self._tally,
+            stopping=self._stop.is_set,
+        )
+        self._tally.loaded_s += time.monotonic() - begun
         return scheduler
 
     def _halt(self, error: Exception) -> None:
         """No window can succeed any more: everybody who waits hears why, and so does everybody who comes."""
-        known = isinstance(error, ChannelscribeError)
-        self._failure = error if known else engine_failure(error)
-        if isinstance(
-            error, UsageError
-        ):  # wrong for this video is wrong for all: the run must stop, not go through them
+        if isinstance(error, UsageError):  # wrong for this video is wrong for all: the run must stop
             self._failure = EnvironmentFailure(error.reason, code=error.code)
+        elif isinstance(error, ChannelscribeError):
+            self._failure = error
+        else:
+            self._failure = no_memory(self._profile) if is_out_of_memory(error) else engine_failure(error)
         self._fail_all(self._pool.close())
 
     def _fail_all(self, jobs: Sequence[Job]) -> None:

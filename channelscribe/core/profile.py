@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -56,13 +56,18 @@ class TranscriptionProfile(BaseModel):
     compression_ratio_threshold: float = Field(2.4, gt=0, title="Compression ratio above which text counts as a loop")
     logprob_threshold: float = Field(-1.0, le=0, title="Average log probability below which text counts as a guess")
     no_speech_threshold: float = Field(0.6, ge=0, le=1, title="No-speech probability above which a guess is dropped")
+    kv_bits: Literal[16, 8] = Field(
+        16,
+        title="Bits of the audio's keys and values",
+        description="8: more windows fit and decode faster; the text may differ a little.",
+    )
     words: bool = Field(False, title="Word times", description="Also say when each word is spoken; never changes text.")
     batch_size: int = Field(16, ge=1, le=512, title="Batch size", description="Windows a GPU step; never changes text.")
     batch_from_card: bool = Field(
         False, title="Batch size from the card", description="As many windows as the memory budget has room for."
     )
     vram_budget_gib: float = Field(
-        0.0, ge=0, le=1024, title="Memory budget (GiB)", description="Of the whole card; 0: 22 of every 24 GiB it has."
+        0.0, ge=0, le=1024, title="Memory budget (GiB)", description="Of the whole GPU; 0: 22 of every 24 GiB it has."
     )
     device: str = Field("auto", title="Device", description="'auto', 'cpu', 'mps', 'cuda' or 'cuda:N'.")
     dtype: str = Field("auto", title="Number format", description="'auto', 'float32', 'float16' or 'bfloat16'.")
@@ -72,10 +77,11 @@ class TranscriptionProfile(BaseModel):
     def text_parameters(self) -> dict[str, Any]:
         """Exactly the parameters that may change what is stored (model and revision stand beside them).
 
-        `words` is there only when asked for: the transcript then holds more, and those made without stay valid.
+        `words` and `kv_bits` are there only when asked for, so that transcripts made without stay valid.
         """
         return {
             **({"words": True} if self.words else {}),
+            **({"kv_bits": self.kv_bits} if self.kv_bits != 16 else {}),
             "language": self.language,
             "window_s": self.window_s,
             "speech_threshold": self.speech_threshold,
@@ -86,8 +92,8 @@ class TranscriptionProfile(BaseModel):
         }
 
     def within_budget(self, gib: float) -> TranscriptionProfile:
-        """The same with at most so much of the card's memory; the text is the same."""
-        if 0 < self.vram_budget_gib <= gib:
+        """The same with at most so much of the GPU's memory, 0 being no bound of its own; the text is the same."""
+        if not gib or 0 < self.vram_budget_gib <= gib:
             return self
         return self.model_copy(update={"vram_budget_gib": gib})
 

@@ -122,7 +122,7 @@ def test_the_language_is_voted_by_the_first_windows_and_then_fixed(profile: Tran
         for name in NAMES:
             found[name] = engine.transcribe(Path(f"{name}.m4a"), video_id=name, media_sha256=sha(name)).language
     for name, language in found.items():
-        odds = encoder.odds(encoder.encode(encoder.features(noises(9, 2.0, int(name[1:]))[:5]))).sum(0)
+        odds = encoder.probs(encoder.encode(encoder.features(noises(9, 2.0, int(name[1:]))[:5]))).sum(0)
         total = dict(zip(encoder.languages, odds.tolist(), strict=True))
         assert language == max(total, key=total.__getitem__)
     assert len(set(found.values())) > 1

@@ -91,7 +91,7 @@ def test_the_language_is_the_one_that_detect_language_finds(tmp_path: Path) -> N
     features = encoder.features(noises(8, 5.0))
     wanted = whisper.model.detect_language(features).tolist()
     names = {token: code for code, token in whisper.vocabulary.languages.items()}
-    odds = encoder.odds(encoder.encode(features))
+    odds = encoder.probs(encoder.encode(features))
     assert [encoder.languages[at] for at in odds.argmax(-1).tolist()] == [names[token] for token in wanted]
     assert odds.sum(-1).tolist() == pytest.approx([1.0] * 8)
 
@@ -104,8 +104,8 @@ def test_no_speech_probability_and_mean_are_those_of_the_definition(shipped: Loa
         logits = shipped.model(input_features=features[:1], decoder_input_ids=ids).logits[0].float()
     assert attempt.no_speech_prob == pytest.approx(logits[0].softmax(-1)[shipped.vocabulary.no_speech].item(), rel=1e-3)
     plain = logits.log_softmax(-1)[len(prompt) - 1 : -1].gather(1, ids[0, len(prompt) :, None]).mean().item()
-    # The rules take odds away from what may not come next, so the ruled mean can only be higher.
-    assert plain <= attempt.avg_logprob < 0
+    # The rules take odds away from what may not come next, so but for rounding the ruled mean can only be higher.
+    assert plain - 1e-6 <= attempt.avg_logprob < 0
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.6, 1.0])

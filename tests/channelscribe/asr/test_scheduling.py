@@ -136,7 +136,7 @@ def test_the_engine_writes_what_generate_writes(folder: Path, profile: Transcrip
     whisper, compared = loaded(folder), 0
     sounds = [noises(1, 2.0, seed)[0] for seed in range(40)]
     rows = whisper.model.generate(
-        LogMel(whisper.feature_extractor, whisper.device)(sounds), return_timestamps=True, num_beams=1,
+        LogMel(whisper.feature_extractor, whisper.accelerator)(sounds), return_timestamps=True, num_beams=1,
         do_sample=False, max_new_tokens=whisper.most_tokens, return_dict_in_generate=True,
         force_unique_generate_call=True, language="de", task="transcribe",
     ).sequences.tolist()  # fmt: skip
@@ -298,10 +298,10 @@ def test_cancelling_and_closing_work_before_a_held_gate(profile: TranscriptionPr
 def test_features_are_those_of_transformers(folder: Path) -> None:
     whisper = loaded(folder)
     sounds = [*noises(5, 2.0), np.zeros(0, np.int16), np.full(90_000, -32768, np.int16)]
-    ours = LogMel(whisper.feature_extractor, whisper.device)(sounds)
+    ours = LogMel(whisper.feature_extractor, whisper.accelerator)(sounds)
     for sound, row in zip(sounds, ours, strict=True):
         wave = sound.astype(np.float32) / 32768.0
         theirs = whisper.feature_extractor(wave, sampling_rate=16_000, return_tensors="pt").input_features
         assert torch.equal(theirs[0], row)
     with pytest.raises(ValueError, match="one channel"):
-        LogMel(whisper.feature_extractor, whisper.device)([np.zeros((2, 5), np.int16)])
+        LogMel(whisper.feature_extractor, whisper.accelerator)([np.zeros((2, 5), np.int16)])
