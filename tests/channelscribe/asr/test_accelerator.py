@@ -1,0 +1,196 @@
+"""`Cuda` against a torch.cuda of our own, which notes what is asked of it and fails as the real one does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+
+from channelscribe.asr import accelerator as module
+from channelscribe.asr.accelerator import Cuda, Mps, Unified, accelerator_for
+
+
+class FakeStream:
+    made = 0
+
+    def __init__(self, device: Any = None, priority: int = 0) -> None:
+        FakeStream.made += 1
+        self.device, self.priority, self.cuda_stream = device, priority, FakeStream.made
+
+    @staticmethod
+    def priority_range() -> tuple[int, int]:
+        return 0, -5
+
+
+class FakeAllocator:
+    """Counts the captures that it believes to be under way, as `captures_underway` of the real one."""
+
+    def __init__(self) -> None:
+        self.capturing: list[Any] = []
+
+
+class FakeGraph:
+    """`capture_end` raises before it tells the allocator, as in torch 2.11 (pytorch issue 180395)."""
+
+    broken = False
+
+    def __init__(self, allocator: FakeAllocator) -> None:
+        self._allocator, self._pool = allocator, None
+
+    def capture_begin(self, pool: Any, capture_error_mode: str) -> None:
+        assert capture_error_mode == "thread_local"
+        self._pool = pool
+        self._allocator.capturing.append(pool)
+
+    def capture_end(self) -> None:
+        if FakeGraph.broken:
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+        self._allocator.capturing.remove(self._pool)
+
+    def replay(self) -> None: ...
+
+
+class FakeCuda:
+    """What of torch.cuda the module uses; `device` and `stream` are this thread's."""
+
+    Stream = FakeStream
+
+    def __init__(self) -> None:
+        self.allocator = FakeAllocator()
+        self.now_device, self.now_stream, self.pools = 0, FakeStream(), 0
+
+    def get_device_capability(self, device: Any) -> tuple[int, int]:
+        return 9, 0
+
+    @contextmanager
+    def device(self, device: torch.device) -> Iterator[None]:
+        before, self.now_device = self.now_device, int(device.index)
+        try:
+            yield
+        finally:
+            self.now_device = before
+
+    @contextmanager
+    def stream(self, stream: FakeStream) -> Iterator[None]:
+        before, self.now_stream = self.now_stream, stream
+        try:
+            yield
+        finally:
+            self.now_stream = before
+
+    def current_device(self) -> int:
+        return self.now_device
+
+    def current_stream(self, device: Any = None) -> FakeStream:
+        return self.now_stream
+
+    def graph_pool_handle(self) -> tuple[int, int]:
+        self.pools += 1
+        return (0, self.pools)
+
+    def CUDAGraph(self) -> FakeGraph:
+        return FakeGraph(self.allocator)
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+    fake = FakeCuda()
+
+    class FakeTorch:
+        """torch, but for what would need a GPU."""
+
+        cuda = fake
+
+        class _C:
+            @staticmethod
+            def _cuda_endAllocateToPool(device: int, pool: Any) -> None:
+                fake.allocator.capturing.remove(pool)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(torch, name)
+
+    monkeypatch.setattr(module, "torch", FakeTorch())
+    monkeypatch.setattr(FakeGraph, "broken", False)
+    return fake
+
+
+def test_decoding_has_the_higher_priority_and_neither_is_the_default_stream(cuda: FakeCuda) -> None:
+    gpu = Cuda(torch.device("cuda", 1))
+    default = cuda.current_stream()
+    with gpu.current():
+        decoding = cuda.current_stream()
+        assert cuda.current_device() == 1
+        with gpu.background():
+            encoding = cuda.current_stream()
+        assert cuda.current_stream() is decoding
+    assert len({id(default), id(decoding), id(encoding)}) == 3
+    assert decoding.priority < encoding.priority, "lower numbers come first"
+    assert (cuda.current_device(), cuda.current_stream()) == (0, default)
+
+
+def test_graphs_of_one_stream_share_a_pool_and_streams_do_not(cuda: FakeCuda) -> None:
+    gpu = Cuda(torch.device("cuda", 0))
+    with gpu.current():
+        gpu.capture(lambda: None)
+        gpu.capture(lambda: None)
+        with gpu.background():
+            gpu.capture(lambda: None)
+    assert len(gpu._pools) == 2
+    assert not cuda.allocator.capturing
+
+
+@pytest.mark.parametrize("broken", [False, True], ids=["the function raises", "and the stream is invalidated"])
+def test_a_failed_capture_leaves_stream_and_allocator_as_they_were(
+    cuda: FakeCuda, broken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = Cuda(torch.device("cuda", 0))
+
+    def run() -> None:
+        monkeypatch.setattr(FakeGraph, "broken", broken)
+        raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+
+    with gpu.current():
+        before = cuda.current_stream()
+        with pytest.raises(RuntimeError, match="stream is capturing"):
+            gpu.capture(run)
+        assert cuda.current_stream() is before
+        assert not cuda.allocator.capturing, "the allocator would refuse to empty its cache"
+        monkeypatch.setattr(FakeGraph, "broken", False)
+        gpu.capture(lambda: None)
+    assert not cuda.allocator.capturing
+
+
+def test_a_capture_that_cannot_be_ended_is_told_and_leaves_the_allocator_as_it_was(
+    cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = Cuda(torch.device("cuda", 0))
+    monkeypatch.setattr(FakeGraph, "broken", True)
+    with gpu.current(), pytest.raises(RuntimeError, match="previous error during capture"):
+        gpu.capture(lambda: None)
+    assert not cuda.allocator.capturing
+    assert not gpu._pools, "what is in a pool of a failed capture is not known"
+
+
+def test_a_thread_that_has_another_device_captures_nothing_in_silence(cuda: FakeCuda) -> None:
+    gpu = Cuda(torch.device("cuda", 1))
+    with pytest.raises(RuntimeError, match="not this thread's device"):
+        gpu.capture(lambda: None)
+
+
+def test_copies_into_the_hosts_memory_may_be_made_outside_inference_mode() -> None:
+    """The tokens of every window go this way; the host's memory was made inside."""
+    gpu = Mps(torch.device("cpu"))
+    with torch.inference_mode():
+        here, there = gpu.host_tensor(3, dtype=torch.int64), torch.arange(3)
+    gpu.download(here, there)
+    assert here.tolist() == [0, 1, 2]
+
+
+def test_each_kind_of_device_has_its_accelerator() -> None:
+    assert type(accelerator_for(torch.device("cpu"))) is Unified
+    assert type(accelerator_for(torch.device("mps"))) is Mps
+    with pytest.raises(RuntimeError, match="captured"):
+        Unified(torch.device("cpu")).capture(lambda: None)
