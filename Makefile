@@ -12,11 +12,11 @@ else
 BIN := .venv/bin
 endif
 
-.PHONY: help env demo demo-guard test lint types ui bench clean
+.PHONY: help env demo demo-guard test test-newest lint types ui bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' $(MAKEFILE_LIST) | awk '{ verb = $$1; sub(/^[a-z-]+ +/, ""); printf "  make %-10s %s\n", verb, $$0 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' $(MAKEFILE_LIST) | awk '{ verb = $$1; sub(/^[a-z-]+ +/, ""); printf "  make %-11s %s\n", verb, $$0 }'
 
 env:  ## make or update .venv
 	@for python in $(PYTHONS); do \
@@ -35,6 +35,9 @@ demo-guard: env  ## the same on a simulated card that gets too hot, pauses and g
 test: env  ## all tests, in JOBS=3 processes; PYTEST_ARGS="-k store" picks some
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder $(PYTEST_ARGS)
 
+test-newest: env  ## the media tests on the newest Python here (3.12 or newer), where pip takes other releases
+	@$(BIN)/python -m tests.newest $(PYTEST_ARGS)
+
 lint: env  ## style and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
@@ -48,5 +51,5 @@ bench: env  ## throughput beside plain transformers; BENCH_ARGS=--json for machi
 	@$(BIN)/python -m benchmarks.throughput $(BENCH_ARGS)
 
 clean:  ## remove the environment, caches and demo data
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-data demo-guard-data *.egg-info
+	@rm -rf .venv .venv-newest .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-data demo-guard-data *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,6 +10,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,7 +24,8 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def measure(job: Job) -> Result:
+def measure(job: Job, begun: Callable[[], None] | None = None) -> Result:
+    """`begun` is called once everything is warm, before the clock starts."""
     import torch
 
     from benchmarks.clocked import words_of
@@ -35,6 +37,8 @@ def measure(job: Job) -> Result:
     contender = open_contender(job, work.takes)
     try:
         contender.warm()
+        if begun is not None:
+            begun()
         with watched(job.device) as seen:
             cpu_s, began = cpu_seconds(), time.perf_counter()
             texts = contender.run()

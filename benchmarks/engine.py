@@ -5,7 +5,7 @@ Cutting is all that differs from production; without it the peers would not have
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -82,6 +82,13 @@ def since(now: EngineStats, before: EngineStats) -> dict[str, Any]:
     return found
 
 
+def _held(takes: Sequence[Take], threads: int) -> dict[str, Callable[[], Sounds]]:
+    """The audio of all takes, made at once; numpy makes noise beside other threads."""
+    with ThreadPoolExecutor(max(1, threads)) as makers:
+        made = list(makers.map(lambda take: list(take.windows()), takes))
+    return {take.name: partial(iter, windows) for take, windows in zip(takes, made, strict=True)}
+
+
 class Ours:
     """`run` gives the texts of the takes; `stages` what the engine says of itself since it was warm.
 
@@ -90,14 +97,15 @@ class Ours:
 
     def __init__(self, job: Job, takes: tuple[Take, ...], *, held: bool = True) -> None:
         self._job, self._takes = job, takes
-        every = () if job.media else (*takes, job.warm())
-        sounds = {take.name: partial(iter, list(take.windows())) if held else take.windows for take in every}
+        every = () if job.media else (*takes, *job.warmups())
+        sounds = _held(every, job.threads) if held else {take.name: take.windows for take in every}
         self._profile = TranscriptionProfile(
             model=job.folder,
             language="en",
             device=job.device,
             dtype=job.dtype,
             batch_size=job.batch,
+            kv_bits=8 if job.variant.startswith("8-bit") else 16,
             # Windows of so many files fill the batch even if each file has only one.
             videos_in_flight=min(64, max(8, 2 * job.batch)),
         )
@@ -105,7 +113,8 @@ class Ours:
         self._before = self._engine.stats()
 
     def warm(self) -> None:
-        self.run((self._job.warm(),))
+        for take in self._job.warmups():
+            self.run((take,))
         self._before = self._engine.stats()
 
     def run(self, takes: tuple[Take, ...] | None = None) -> list[str]:
@@ -114,6 +123,10 @@ class Ours:
 
     def stages(self) -> dict[str, Any]:
         return {**since(self._engine.stats(), self._before), "videos_in_flight": self._profile.videos_in_flight}
+
+    def totals(self) -> EngineStats:
+        """Since it was made, warming included."""
+        return self._engine.stats()
 
     def close(self) -> None:
         self._engine.close()

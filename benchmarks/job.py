@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.workloads import Take, Workload, equal, many, variable, warming
+from benchmarks.workloads import Take, Workload, descending, equal, many, variable, warming
 
 ENGINES = ("channelscribe", "hf-pipeline", "hf-generate", "faster-whisper")
 
@@ -16,7 +16,8 @@ ENGINES = ("channelscribe", "hf-pipeline", "hf-generate", "faster-whisper")
 class Job:
     """One engine, one workload, one repeat. `folder` holds the checkpoint, `media` the files (empty: sound in).
 
-    `variant` is "joined" (faster-whisper: all files laid end to end) or "static" (generate: static cache, compiled).
+    `variant` is "joined" (faster-whisper: all files laid end to end), "static" (generate: static cache, compiled) or
+    begins with "8-bit" (ours: keys and values of the audio in 8 bits).
     """
 
     engine: str
@@ -36,8 +37,15 @@ class Job:
         return workload_of(self.workload, self.audio_s, self.scale)
 
     def warm(self) -> Take:
-        """On a card as many windows as fill its batch, so that every graph is there before the clock starts."""
+        """What every engine does before the clock starts; on a GPU as many windows as fill a peer's batch."""
         return warming(self.batch if self.device.startswith("cuda") else 2)
+
+    def warmups(self) -> tuple[Take, ...]:
+        """What ours does: on a GPU its batch, half of it, a quarter, ..., since it computes in so many rows.
+
+        Every one runs through all lengths of text, so that the shapes of a run are there before the clock starts.
+        """
+        return descending(self.batch) if self.device.startswith("cuda") else (self.warm(),)
 
     @property
     def folder_path(self) -> Path:

@@ -81,7 +81,7 @@ def prepared(job: Job, folder: Path, *, device: str = "cpu", dtype: str = "float
     media = folder / f"media-{job.audio_s:g}" if job.workload == "files" else None
     if media is not None:
         work = job.work()
-        encoded(replace(work, takes=(*work.takes, job.warm())), media, encode_m4a)
+        encoded(replace(work, takes=(*work.takes, job.warm(), *job.warmups())), media, encode_m4a)
     return replace(job, folder=str(model), media=str(media or ""))
 
 

@@ -81,6 +81,12 @@ def warming(windows: int) -> Take:
     return Take(f"warm-{windows}", 5, (20,) + (100,) * (windows - 1))
 
 
+def descending(windows: int, tokens: int = 150) -> tuple[Take, ...]:
+    """`windows` windows that all end at once, then half as many, down to two; 128 steps and more each."""
+    sizes = [size for power in range(windows.bit_length()) if (size := -(-windows >> power)) >= 2] or [windows]
+    return tuple(Take(f"warm-{at}-{size}", 6 + at, (tokens,) * size) for at, size in enumerate(dict.fromkeys(sizes)))
+
+
 def variable(audio_s: float, *, scale: float = 1.0, seed: int = 11, name: str = "variable") -> Workload:
     """Files of 10 s to 3 h times `scale` (never under 10 s) until there are `audio_s` of sound."""
     random, takes, total = Random(seed), list[Take](), 0.0

@@ -27,7 +27,7 @@ class GuardProfile(Resolving, Block):
 
     _block_type_name: ClassVar[str] = "GPU Guard Profile"
     _block_type_slug: ClassVar[str] = "gpu-guard-profile"
-    _description: ClassVar[str] = "Ceilings of heat, power and memory for the card that transcribes."
+    _description: ClassVar[str] = "Ceilings of heat, power and memory for the GPU that transcribes; 0: as it allows."
 
     gpu: str = Field(
         default="auto",
@@ -47,7 +47,8 @@ class GuardProfile(Resolving, Block):
             raise UsageError(f"CHANNELSCRIBE_GUARD: {first_problem(error)}", code="bad_setting") from error
 
     def choice(self, **changes: Any) -> GuardChoice:
-        """`changes` override single fields of the policy. Raises UsageError for values that cannot be."""
+        """`changes` override single fields of the policy; 0 in power or memory is the figure of the GPU at hand. Raises
+        UsageError for values that cannot be."""
         wanted = {**self.policy.model_dump(), **changes}
         if "vram_budget_gib" in changes:  # a smaller budget alone says nothing about when to tidy up
             wanted["collect_above_gib"] = min(wanted["collect_above_gib"], wanted["vram_budget_gib"])

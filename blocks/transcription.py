@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from prefect.blocks.core import Block
 from pydantic import Field
@@ -27,11 +27,18 @@ class TranscriptionSettings(Resolving, Block):
     window_s: float = Field(default=0, ge=0, le=30, title="Window (s)", description="0: as the preset says.")
     batch_size: int = Field(default=0, ge=0, le=512, title="Batch size", description="0: as the preset says.")
 
+    kv_bits: Literal[16, 8] = Field(
+        default=16,
+        title="Bits of the audio's keys and values",
+        description="8: more windows fit and decode faster on a GPU; the text may differ a little.",
+    )
+
     @classmethod
     def from_environment(cls) -> Self | None:
         settings = Settings()
-        names = {"preset", "model", "language", "words", "device", "window_s", "batch_size"}
+        names = {"preset", "model", "language", "words", "device", "window_s", "batch_size", "kv_bits"}
         given = {name: getattr(settings, name) for name in names & settings.model_fields_set}
+        given |= {"kv_bits": int(settings.kv_bits)} if "kv_bits" in given else {}
         return cls(**{k: v for k, v in given.items() if v is not None}) if given else None
 
     def profile(self, **changes: Any) -> TranscriptionProfile:
@@ -39,4 +46,5 @@ class TranscriptionSettings(Resolving, Block):
         preset = Preset(changes.pop("preset", self.preset))
         own: dict[str, Any] = {"model": self.model, "language": self.language, "device": self.device}
         own |= {k: v for k in ("words", "window_s", "batch_size") if (v := getattr(self, k))}
+        own |= {"kv_bits": self.kv_bits} if self.kv_bits != 16 else {}
         return TranscriptionProfile.preset(preset, **{**own, **changes})

@@ -17,11 +17,12 @@ UNKNOWN = "not reported"
 
 
 def ceilings(guard: Mapping[str, Any] | None) -> Ceilings:
-    """What the policy of a run limits, from the policy as `runs/` keeps it; none of a guard that was off."""
+    """What the policy of a run limits, from the policy as `runs/` keeps it; none of a guard that was off, nor where 0
+    stands for a figure of the GPU that is not known here."""
     known = guard if guard and guard.get("enabled", True) else {}
     gib = _number(known.get("vram_budget_gib"))
-    memory = None if gib is None else int(gib * GIB)
-    return Ceilings(_number(known.get("temp_c")), _number(known.get("power_w")), memory)
+    memory = int(gib * GIB) if gib else None
+    return Ceilings(_number(known.get("temp_c")), _number(known.get("power_w")) or None, memory)
 
 
 def figure_rows(found: GpuTotals, audio_s: float) -> list[tuple[str, str]]:

@@ -22,6 +22,7 @@ from channelscribe.core.curve import moment
 from channelscribe.core.errors import EnvironmentFailure
 from channelscribe.core.gpu import Card, Reading, Zone
 from channelscribe.core.guard import GuardPolicy
+from channelscribe.gpu.ceilings import Limits, resolve
 from channelscribe.gpu_figures import ceilings, figure_rows
 from channelscribe.metrics import GpuTotals, totals
 from channelscribe.store.archive import Archive
@@ -87,7 +88,8 @@ class Story:
         card = Card(last.sample.uuid, last.sample.name, None, "simulated")
         doing = f"run: {self.states[-1] if self.states else 'scheduled'}"
         points = [moment(r) for r in self.readings]
-        return View(card, last, points, ceilings(self.ceiling.model_dump(mode="json")), doing)
+        known = resolve(self.ceiling, Limits().told(last.sample))
+        return View(card, last, points, ceilings(known.model_dump(mode="json")), doing)
 
     def _say(self, text: str, at: datetime) -> None:
         seconds = (at - self.began).total_seconds()

@@ -9,6 +9,7 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -19,7 +20,7 @@ from rich.table import Table
 
 from channelscribe.core.errors import ChannelscribeError
 from channelscribe.core.redact import redact, remember_secret
-from channelscribe.core.settings import Settings, ca_bundle
+from channelscribe.core.settings import GuardSettings, Settings, ca_bundle
 from deployments import bootstrap
 from deployments.network import require_network
 from deployments.place import answers, prefect_home, running_server
@@ -125,6 +126,22 @@ def _torch(_session: Session, settings: Settings) -> tuple[Verdict, str]:
     return Verdict.OK, text
 
 
+def _gpu(_session: Session, settings: Settings) -> tuple[Verdict, str]:
+    from channelscribe.gpu.ceilings import Limits, figures
+    from channelscribe.gpu.open import open_reader
+
+    reader = open_reader(settings.gpu)
+    if reader is None:
+        return Verdict.OK, "none to guard"
+    with closing(reader):
+        name, sample = reader.card.name, reader.sample()
+    policy = GuardSettings().policy()
+    if sample.lost:
+        return Verdict.WRONG, f"{name} does not answer; look at it with nvidia-smi"
+    held_to = figures(policy, Limits(), sample) if policy.enabled else "nothing, the guard is off"
+    return Verdict.OK, f"{name}; the guard holds it to {held_to}"
+
+
 def _model(_session: Session, settings: Settings) -> tuple[Verdict, str]:
     from channelscribe.asr.model import resolve_model
 
@@ -179,6 +196,7 @@ CHECKS: dict[str, Check] = {
     "yt-dlp": _ytdlp,
     "deno": _deno,
     "torch": _torch,
+    "GPU": _gpu,
     "model": _model,
     "ODIN": _odin,
     "YouTube": _youtube,

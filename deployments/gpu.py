@@ -22,9 +22,10 @@ from rich.live import Live
 from channelscribe.core.clock import Clock, SystemClock
 from channelscribe.core.curve import Moment, moment
 from channelscribe.core.errors import ChannelscribeError, GpuFailure, UsageError
-from channelscribe.core.gpu import Decision, Load, Reader, Reading, Zone
+from channelscribe.core.gpu import Decision, GpuSample, Load, Reader, Reading, Zone
 from channelscribe.core.guard import GuardPolicy
 from channelscribe.core.settings import GuardSettings, Settings, first_problem
+from channelscribe.gpu.ceilings import Figures, Limits, figures, resolve
 from channelscribe.gpu.open import open_reader
 from channelscribe.gpu.policy import GuardState, decide, start
 from channelscribe.gpu.sim import LoadedReader
@@ -45,7 +46,8 @@ class Watch:
     """Takes one reading after the other; a run that is at work on the card lends its load and decision."""
 
     def __init__(self, reader: Reader, policy: GuardPolicy, data: str, clock: Clock) -> None:
-        self._reader, self._clock = reader, clock
+        self._reader, self._clock, self._asked = reader, clock, policy
+        self._limits = Limits()
         self._policy = policy.model_copy(update={"foreign": "ignore"})  # seen from here, every run is another program
         self._simulated = isinstance(reader, LoadedReader)
         self._state: GuardState = start()
@@ -56,8 +58,22 @@ class Watch:
     def reader(self) -> Reader:
         return self._reader
 
+    @property
+    def policy(self) -> GuardPolicy:
+        """The ceilings for this GPU, by what it has said of itself so far."""
+        return resolve(self._asked, self._limits)
+
+    def figures(self, sample: GpuSample) -> Figures:
+        """What holds at this sample."""
+        return figures(self._asked, self._limits, sample)
+
     def next(self) -> tuple[Reading, str]:
         """A reading, and whose decision it is."""
+        reading, whose = self._next()
+        self._limits = self._limits.told(reading.sample)
+        return reading, whose
+
+    def _next(self) -> tuple[Reading, str]:
         theirs = self._runs.latest()
         if theirs is not None and self._simulated:
             return theirs, f"run {theirs.run_id} on its simulated card"
@@ -142,7 +158,9 @@ def _readings(watch: Watch, policy: GuardPolicy, clock: Clock, samples: int) -> 
 
 def _lines(watch: Watch, policy: GuardPolicy, clock: Clock, samples: int) -> None:
     for reading, _ in _readings(watch, policy, clock, samples):
-        sys.stdout.write(json.dumps(as_json(reading), ensure_ascii=False, default=str) + "\n")
+        held_to = dataclasses.asdict(watch.figures(reading.sample)) if policy.enabled else None
+        line = as_json(reading) | {"ceilings": held_to}
+        sys.stdout.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
         sys.stdout.flush()
 
 
@@ -155,11 +173,12 @@ def as_json(reading: Reading) -> dict[str, Any]:
 def _screen(session: Session, watch: Watch, policy: GuardPolicy, clock: Clock, samples: int) -> None:
     console = session.results
     moments: deque[Moment] = deque(maxlen=KEPT)
-    limits = ceilings(policy.model_dump(mode="json"))
     if not console.is_terminal:
         samples = samples or 2
     with Live(console=console, screen=console.is_terminal and not samples, auto_refresh=False) as live:
         for reading, doing in _readings(watch, policy, clock, samples):
             moments.append(moment(reading))
-            view = View(watch.reader.card, reading, list(moments), limits, doing)
+            limits = ceilings(watch.policy.model_dump(mode="json"))
+            held_to = str(watch.figures(reading.sample)) if policy.enabled else "no ceilings: the guard is off"
+            view = View(watch.reader.card, reading, list(moments), limits, doing, held_to)
             live.update(draw(view, min(WIDEST, console.width)), refresh=console.is_terminal)

@@ -29,19 +29,23 @@ MOST_PROCESSES = 6
 
 @dataclass(frozen=True)
 class View:
-    """All that one picture of the terminal shows. `doing` says whose decision and load it is."""
+    """All that one picture of the terminal shows. `doing` says whose decision and load it is, `held_to` what the
+    guard holds this GPU to."""
 
     card: Card
     reading: Reading
     moments: Sequence[Moment]
     ceilings: Ceilings
     doing: str
+    held_to: str = ""
 
 
 def draw(view: View, width: int) -> RenderableType:
     """The whole view, at most `width` columns wide."""
     sample = view.reading.sample
-    parts: list[RenderableType] = [_zone(view.reading), Text(view.doing, style="dim"), Text("")]
+    parts: list[RenderableType] = [_zone(view.reading), Text(view.doing, style="dim")]
+    parts += [Text(f"ceilings: {view.held_to}", style="dim")] if view.held_to else []
+    parts += [Text("")]
     parts += [_bars(view), Text(""), *curves(view.moments, view.ceilings, width - 4)]
     if sample.processes:
         parts.append(_processes(sample.processes))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from channelscribe.core.guard import GuardPolicy
     from channelscribe.gpu.backtest import Backtest, Row
     from deployments.session import Session
 
@@ -32,18 +33,18 @@ def backtest(
         typer.Argument(help="Scenarios by name, Parquet traces, or folders such as data/gpu_metrics [peers hot]."),
     ] = None,
     temp_c: Annotated[float, typer.Option(min=40, max=110, help="Temperature ceiling (°C).")] = 75.0,
-    power_w: Annotated[float, typer.Option(min=10, max=2000, help="Ceiling of average power (W).")] = 450.0,
+    power_w: Annotated[
+        float, typer.Option(min=0, max=2000, help="Ceiling of average power (W); 0: the GPU's own limit.")
+    ] = 0.0,
     svg: Annotated[Path | None, typer.Option("--svg", help="Write the temperature curves into this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Run our policy and those of other programs over simulated days and recorded traces."""
-    from channelscribe.core.guard import GuardPolicy
     from channelscribe.gpu.backtest import backtest
     from deployments.session import Session
 
     session = Session("", as_json)
-    policy = GuardPolicy(temp_c=temp_c, power_w=power_w)
-    found = []
+    policy, found = _policy(temp_c, power_w), []
     for subject in subjects or ["peers", "hot"]:
         session.say(f"running {subject} ...")
         found.append(backtest(subject, policy))
@@ -54,6 +55,19 @@ def backtest(
         return
     for one in found:
         _show(session, one)
+
+
+def _policy(temp_c: float, power_w: float) -> GuardPolicy:
+    from pydantic import ValidationError
+
+    from channelscribe.core.errors import UsageError
+    from channelscribe.core.guard import GuardPolicy
+    from channelscribe.core.settings import first_problem
+
+    try:
+        return GuardPolicy(temp_c=temp_c, power_w=power_w)
+    except ValidationError as error:
+        raise UsageError(first_problem(error), code="bad_guard") from error
 
 
 def _plain(found: Backtest) -> dict[str, Any]:

@@ -80,7 +80,8 @@ class TranscriptionForm(BaseModel):
 
 
 class GuardForm(BaseModel):
-    """How the card is guarded. 0 and "as configured" take the block or the environment of the worker."""
+    """How the GPU is guarded. 0 and "as configured" take the block or the environment of the worker; where those name
+    nothing either, the ceiling is the one for the GPU at hand."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -91,14 +92,18 @@ class GuardForm(BaseModel):
         default=0, ge=0, le=110, title="Temperature ceiling (°C)", description="Of the chip; 0: as configured."
     )
     power_w: float = Field(
-        default=0, ge=0, le=2000, title="Power ceiling (W)", description="Moving average; 0: as configured."
+        default=0,
+        ge=0,
+        le=2000,
+        title="Power ceiling (W)",
+        description="Moving average; 0: as configured, or the GPU's own limit.",
     )
     vram_budget_gib: float = Field(
         default=0,
         ge=0,
         le=1024,
         title="Memory budget (GiB)",
-        description="Of the card, for all that runs on it; 0: as configured.",
+        description="Of the GPU, for all that runs on it; 0: as configured, or 22 of every 24 GiB.",
     )
     max_pause_s: float = Field(
         default=0, ge=0, le=86_400, title="Longest pause (s)", description="Then the run ends; 0: as configured."

@@ -86,6 +86,10 @@ class GpuPicture:
         self._shown = 0
         self._told = False
 
+    def under(self, guard: Mapping[str, Any]) -> None:
+        """The ceilings, once the GPU has told what they are on it."""
+        self._limits = ceilings(guard)
+
     def tick(self) -> None:
         """Draws and publishes when it is time and nothing is under way."""
         if self._clock.monotonic() < self._next_s or (self._thread is not None and self._thread.is_alive()):

@@ -156,6 +156,7 @@ def _watched(
     with guarding(
         reader, policy, gate, control, run_id=run_id, run_name=run_name, on_reading=keep, clock=clock
     ) as guarded:
+        picture.under(guarded.guard.policy.model_dump(mode="json"))
         try:
             yield guarded
         finally:

@@ -1,1 +1,1 @@
-"""Measurements that need a card; `python -m benchmarks.gpu` runs them all and refuses without one."""
+"""Measurements that need a GPU: `python -m benchmarks.gpu` runs them all, `--rehearse` on a CPU."""

@@ -1,4 +1,4 @@
-"""Names and versions of packages that a lent machine lacks and the measured path does not use.
+"""Names and versions of packages that a borrowed machine lacks and the measured path does not use.
 
 The engine writes the versions of its packages into every transcript and asks for them by name. Children inherit them.
 """
@@ -14,11 +14,11 @@ from pathlib import Path
 NAMED = ("torch", "transformers", "silero-vad", "av", "channelscribe")
 
 
-def stand_in_for_missing(names: tuple[str, ...] = NAMED) -> list[str]:
-    """Those that were missing; from now on their version is "0", here and in child processes."""
+def stand_in_for_missing(within: Path, names: tuple[str, ...] = NAMED) -> list[str]:
+    """Those that were missing; their version is "0" now, here and in child processes, while `within` is there."""
     absent = [name for name in names if not _known(name)]
     if absent:
-        folder = Path(tempfile.mkdtemp(prefix="bench-stubs-"))
+        folder = Path(tempfile.mkdtemp(prefix="bench-stubs-", dir=within))
         for name in absent:
             info = folder / f"{name.replace('-', '_')}-0.dist-info"
             info.mkdir()

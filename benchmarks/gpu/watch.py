@@ -1,4 +1,4 @@
-"""How busy, hot and full the card is while an engine runs, by the project's own reader."""
+"""How busy, hot and full the GPU is while an engine runs, by the project's own reader."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RAMP = 0.1  # of the samples at either end: filling and draining are not the st
 
 @contextmanager
 def watched(device: str) -> Iterator[Callable[[], dict[str, Any]]]:
-    """Gives a function that, once the block has ended, tells what was seen; nothing without a card."""
+    """Gives a function that, once the block has ended, tells what was seen; nothing without a GPU."""
     samples: list[GpuSample] = []
     if not device.startswith("cuda"):
         yield dict

@@ -146,13 +146,6 @@ def _checked(
     vocabulary = _vocabulary(ref, model.generation_config, tokenizer)
     longest_s = extractor.n_samples / RATE_HZ
     prompt = 3 if vocabulary.languages else 1
-    with accelerator.current():
-        single_query = choose(
-            accelerator.device,
-            model.dtype,
-            capability=accelerator.capability,
-            size=model.config.d_model // model.config.decoder_attention_heads,
-        )
     return LoadedWhisper(
         model=model,
         feature_extractor=extractor,
@@ -163,8 +156,17 @@ def _checked(
         longest_window_s=longest_s,
         seconds_per_timestamp=longest_s / positions,
         accelerator=accelerator,
-        single_query=single_query,
+        single_query=single_query_for(model, accelerator),
     )
+
+
+def single_query_for(model: Any, accelerator: Accelerator, *, eight_bits: bool = False) -> SingleQuery:
+    """Who computes the decode step's attention on this device; see `single_query.choose`."""
+    size = model.config.d_model // model.config.decoder_attention_heads
+    with accelerator.current():
+        return choose(
+            accelerator.device, model.dtype, capability=accelerator.capability, size=size, eight_bits=eight_bits
+        )
 
 
 def _vocabulary(ref: ModelRef, config: Any, tokenizer: Any) -> Vocabulary:

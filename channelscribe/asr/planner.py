@@ -23,11 +23,10 @@ from channelscribe.asr.accelerator import Accelerator, DeviceMemory
 from channelscribe.asr.cache import positions_of
 from channelscribe.asr.encoder import MOST_AT_ONCE
 from channelscribe.asr.loading import LoadedWhisper
+from channelscribe.core.guard import BUDGET_SHARE
 from channelscribe.core.profile import TranscriptionProfile
 
 MOST_SLOTS = 512
-# The default of the guard: 22 of 24 GiB.
-BUDGET_SHARE = 22 / 24
 # For cuBLAS, CUDA graphs and a decode step's logits; and what an allocator loses between its blocks.
 _WORKSPACE_BYTES, _USABLE_SHARE = 768 << 20, 0.92
 # On a CPU a small batch stays in its caches.

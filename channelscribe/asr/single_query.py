@@ -63,10 +63,10 @@ def quantise(vectors: Tensor, scales: torch.dtype = torch.float16) -> Quantised:
     An entry is off by at most about half a scale. NaN and infinity make the scale so, and with it what is attended. In
     float16 a scale is at least 6.1e-5 (the smallest normal number) and infinite from an absmax of 8.3 million on.
     """
-    most = vectors.abs().amax(-1).float()
-    scale = (most / _STEPS).to(scales).clamp_(min=torch.finfo(scales).tiny)
-    numbers = (vectors.float() / scale.float()[..., None]).round_().clamp_(-_STEPS, _STEPS)
-    return Quantised(numbers.to(torch.int8), scale)
+    most = torch.linalg.vector_norm(vectors, float("inf"), dim=-1)
+    scale = (most.float() / _STEPS).to(scales).clamp_(min=torch.finfo(scales).tiny)
+    numbers = vectors / scale.float()[..., None]  # at most 127.07, whichever way the scale was rounded
+    return Quantised(numbers.round_().to(torch.int8), scale)
 
 
 def attend_one(

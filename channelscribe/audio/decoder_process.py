@@ -14,6 +14,7 @@ import sys
 import threading
 from typing import Any, BinaryIO
 
+from channelscribe.audio import known_good
 from channelscribe.audio.wire import Kind, write_frame
 
 _MEMORY_LIMIT_BYTES = 4 << 30
@@ -33,6 +34,10 @@ def main(argv: list[str]) -> int:
         _report(pipe, "no_decoder", str(error))
     except MemoryError:
         _report(pipe, "decoder_memory", "")
+    except (TypeError, AttributeError) as error:  # what a library that has changed its interface looks like
+        if not known_good.fails():
+            raise
+        _report(pipe, "unfit_decoder", str(error))
     return 0
 
 

@@ -15,6 +15,7 @@ import av
 from channelscribe.audio.announced import announced_s, missing_mp4_end
 from channelscribe.audio.resample import Timeline
 from channelscribe.audio.wire import Kind, write_frame
+from channelscribe.core.media_file import open_media
 
 # Playlists, concat scripts and image sequences could make the decoder read other files or the network.
 _FORMATS = (
@@ -33,7 +34,7 @@ class Unusable(Exception):
 
 def run(task: str, path: str, pipe: BinaryIO) -> None:
     try:
-        for kind, payload in (_probe if task == "probe" else _decode)(path):
+        for kind, payload in (_probe if task == "probe" else decoded)(path):
             write_frame(pipe, kind, payload)
     except Unusable as error:
         report = {"code": error.code, "detail": error.detail, **error.facts}
@@ -47,7 +48,8 @@ def _probe(path: str) -> Iterator[tuple[Kind, bytes]]:
         yield Kind.DONE, b"{}"
 
 
-def _decode(path: str) -> Iterator[tuple[Kind, bytes]]:
+def decoded(path: str) -> Iterator[tuple[Kind, bytes]]:
+    """The frames to send for one file: INFO, then PCM in pieces, then DONE. Raises Unusable."""
     with _open(path) as container:
         stream = _audio_stream(container)
         info = _describe(container, stream)
@@ -85,7 +87,7 @@ def _packets(container: Any, stream: Any) -> Iterator[list[Any] | None]:
 
 def _open(path: str) -> Any:
     try:
-        return av.open(path, mode="r", options=_OPTIONS, metadata_errors="ignore")
+        return open_media(path, _OPTIONS)
     except av.error.PermissionError as error:
         raise Unusable("unreadable", str(error)) from None
     except av.error.FileNotFoundError as error:

@@ -70,7 +70,7 @@ class Timeline:
             yield bytes(memoryview(out.planes[0])[: out.samples * _BYTES_PER_SAMPLE])
 
     def _hole_s(self, frame: Any) -> float:
-        if frame.pts is None or frame.time_base is None:
+        if frame.pts is None or not frame.time_base:
             return 0.0
         hole_s = float(frame.pts * frame.time_base) - self._origin_s - self._clock_s
         room_s = _LONGEST_BLIND_HOLE_S if self._announced_s is None else self._announced_s - self._clock_s

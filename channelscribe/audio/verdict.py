@@ -37,6 +37,11 @@ _REPORTS: dict[str, _Maker] = {
     "no_decoder": lambda n, f: EnvironmentFailure(
         f"The audio decoder does not load ({f.get('detail', '')}); install it with: pip install av.", code="no_decoder"
     ),
+    "unfit_decoder": lambda n, f: EnvironmentFailure(
+        f"The audio decoder fails on every file with the PyAV that is installed ({f.get('detail', '')}); "
+        "install channelscribe again, so that pip takes a PyAV that fits.",
+        code="no_decoder",
+    ),
 }
 
 

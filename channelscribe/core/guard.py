@@ -1,23 +1,28 @@
 """What the guard is allowed to let happen: ceilings of heat, power and memory, and the times it gives them.
 
-Forms, blocks and settings build it, the policy of the gpu room reads it; every value is bounded again by what the card
-itself reports, so a ceiling that is too high for the card in use never counts.
+Forms, blocks and settings build it, the policy of the gpu room reads it; every value is bounded again by what the GPU
+itself reports, so a ceiling that is too high for the GPU in use never counts. What is 0 is scaled to the GPU at hand
+(gpu/ceilings.py).
 """
 
 from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 GIB = 1024**3
+AUTO = 0.0  # of power and memory: as the GPU at hand allows
+BUDGET_SHARE, COLLECT_SHARE = 22 / 24, 18 / 24  # of a GPU's memory, where nobody names GiB
+LEAST_POWER_W, MOST_POWER_W, MOST_GIB = 10.0, 2000.0, 1024.0
 
 
 class GuardPolicy(BaseModel):
     """One setting of the guard. Degrees are Celsius; headroom is the distance to the card's own slowdown threshold.
 
-    Defaults: the ceilings are those of the systems this one succeeds (75 C, 450 W, 22 of 24 GiB, collection above
-    18 GiB); the headrooms are the recommendation of research/peers.md, B4.
+    Defaults: the ceilings are those of the systems this one succeeds, on the GPU that they ran on (75 C, 450 W, 22 of
+    24 GiB, collection above 18 GiB). Power and memory scale with the GPU, the temperature holds for all of them
+    (docs/guard.md). The headrooms are the recommendation of research/peers.md, B4.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -30,20 +35,28 @@ class GuardPolicy(BaseModel):
         95.0, ge=50, le=120, title="Memory temperature ceiling (°C)", description="Only where the card reports it."
     )
     power_w: float = Field(
-        450.0, ge=10, le=2000, title="Power ceiling (W)", description="Of the moving average over the power window."
+        AUTO,
+        ge=0,
+        le=MOST_POWER_W,
+        title="Power ceiling (W)",
+        description="Of the moving average over the power window; 0: the GPU's own limit.",
     )
     power_window_s: float = Field(
         30.0, ge=1, le=600, title="Power window (s)", description="Over how long power is averaged."
     )
     vram_budget_gib: float = Field(
-        22.0,
-        gt=0,
-        le=1024,
+        AUTO,
+        ge=0,
+        le=MOST_GIB,
         title="Memory budget (GiB)",
-        description="Above it batches shrink; at most 22/24 of a card.",
+        description="Above it batches shrink; 0, and at most: 22 of every 24 GiB that the GPU has.",
     )
     collect_above_gib: float = Field(
-        18.0, gt=0, le=1024, title="Tidy memory above (GiB)", description="Unused memory is given back from here on."
+        AUTO,
+        ge=0,
+        le=MOST_GIB,
+        title="Tidy memory above (GiB)",
+        description="Unused memory is given back from here on; 0: 18 of every 24 GiB that the GPU has.",
     )
     slow_below_c: float = Field(
         5.0, ge=1, le=30, title="Slow from (°C below)", description="Work slows down this far under a ceiling."
@@ -113,7 +126,7 @@ class GuardPolicy(BaseModel):
         600.0, ge=1, le=86_400, title="Stalled after (s)", description="Windows wait but no GPU step ends for so long."
     )
     leak_gib: float = Field(
-        1.0, gt=0, le=1024, title="Leak from (GiB)", description="Growth of held memory over finished work."
+        1.0, gt=0, le=MOST_GIB, title="Leak from (GiB)", description="Growth of held memory over finished work."
     )
     power_cap: bool = Field(
         False, title="Lower the power limit", description="Cap watts instead of resting; needs rights on the card."
@@ -125,6 +138,13 @@ class GuardPolicy(BaseModel):
         256.0, ge=0, title="Another program from (MiB)", description="Less memory than this does not count as one."
     )
 
+    @field_validator("power_w")
+    @classmethod
+    def _enough_to_work(cls, watts: float) -> float:
+        if 0 < watts < LEAST_POWER_W:
+            raise ValueError(f"A power ceiling is at least {LEAST_POWER_W:g} W; 0 takes the GPU's own limit")
+        return watts
+
     @model_validator(mode="after")
     def _orders(self) -> Self:
         if not self.headroom_stop_c < self.headroom_pause_c < self.headroom_resume_c <= self.headroom_slow_c:
@@ -133,7 +153,7 @@ class GuardPolicy(BaseModel):
                 f"{self.headroom_stop_c:g}, {self.headroom_pause_c:g}, {self.headroom_resume_c:g} and "
                 f"{self.headroom_slow_c:g} °C."
             )
-        if self.collect_above_gib > self.vram_budget_gib:
+        if self.vram_budget_gib and self.collect_above_gib > self.vram_budget_gib:
             raise ValueError(
                 f"Memory is tidied above {self.collect_above_gib:g} GiB, which must not be more than the budget of "
                 f"{self.vram_budget_gib:g} GiB."

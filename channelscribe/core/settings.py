@@ -6,7 +6,7 @@ Blocks build the same values in the Prefect UI; a notebook or the command line n
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     device: str = Field("auto", validation_alias=_either("CHANNELSCRIBE_DEVICE"))
     window_s: float | None = Field(None, validation_alias=_either("CHANNELSCRIBE_WINDOW_S"))
     batch_size: int | None = Field(None, validation_alias=_either("CHANNELSCRIBE_BATCH_SIZE"))
+    kv_bits: Literal["16", "8"] = Field("16", validation_alias=_either("CHANNELSCRIBE_KV_BITS"))
 
     gpu: str = Field("auto", validation_alias=_either("CHANNELSCRIBE_GPU"), description="Which card is guarded.")
     metrics_port: int | None = Field(
@@ -85,6 +86,7 @@ class Settings(BaseSettings):
         """The transcription profile that the environment describes; `changes` override single fields."""
         own: dict[str, Any] = {"model": self.model, "language": self.language, "device": self.device}
         own |= {"words": True} if self.words else {}
+        own |= {"kv_bits": 8} if self.kv_bits == "8" else {}
         own |= {k: v for k in ("window_s", "batch_size") if (v := getattr(self, k)) is not None}
         return TranscriptionProfile.preset(self.preset, **{**own, **changes})
 

@@ -202,6 +202,7 @@ QUESTIONS: tuple[Question, ...] = (
     Question(tuple(_FIELDS), _fields),
     one("throttle_mask", "nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"),
     Question(tuple(_VIOLATIONS), _violations),
+    one("limit_w", "nvmlDeviceGetEnforcedPowerLimit", scale=_MILLI),  # a laptop's moves with its processor's load
     one("energy_j", "nvmlDeviceGetTotalEnergyConsumption", scale=_MILLI),
     one("sm_clock_mhz", "nvmlDeviceGetClockInfo", arguments=("NVML_CLOCK_SM",), scale=_MEGAHERTZ),
     one("mem_clock_mhz", "nvmlDeviceGetClockInfo", arguments=("NVML_CLOCK_MEM",), scale=_MEGAHERTZ),
@@ -211,7 +212,6 @@ QUESTIONS: tuple[Question, ...] = (
     ),
     Question(("mem_total_bytes", "mem_used_bytes", "mem_free_bytes", "mem_reserved_bytes"), _memory),
     one("fan_percent", "nvmlDeviceGetFanSpeed", every_s=SOON_S),
-    one("limit_w", "nvmlDeviceGetEnforcedPowerLimit", scale=_MILLI, every_s=SOON_S),
     # A byte counter over 20 ms, so two of these hold the caller for 40 ms.
     one("pcie_tx_kib_s", "nvmlDeviceGetPcieThroughput", arguments=("NVML_PCIE_UTIL_TX_BYTES",), every_s=SELDOM_S),
     one("pcie_rx_kib_s", "nvmlDeviceGetPcieThroughput", arguments=("NVML_PCIE_UTIL_RX_BYTES",), every_s=SELDOM_S),

@@ -18,12 +18,13 @@ from channelscribe.gpu.sanity import HOTTEST_C, Senses, number
 _SLOPE_SAMPLES, _MEAN_SAMPLES = 5, 8
 _FORGET_S = 600.0
 _SHUTDOWN_ABOVE_SLOWDOWN_C = 5.0  # where a card reports only its shutdown threshold
-_CARD_HOLDS = 1.05  # a card holds its own power limit; 5 % above it, it does not
+_CARD_HOLDS = 1.05  # a GPU holds its own power limit, with a few watts to and fro; 5 % above it, it does not
 
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """One quantity on its scale, all in `unit`: slow from `slow_at`, pause at `ceiling`, go on at `resume_at`."""
+    """One quantity on its scale, all in `unit`: slow from `slow_at`, pause at `ceiling`, go on at `resume_at`. `most`
+    is what the GPU itself lets it rise to."""
 
     cause: Cause
     name: str
@@ -34,6 +35,7 @@ class Gauge:
     resume_at: float
     stop_at: float
     whose: str
+    most: float = math.inf
 
     @property
     def band(self) -> float:
@@ -120,10 +122,10 @@ def _plausible(threshold_c: float) -> bool:
 
 
 def gauges(
-    policy: GuardPolicy, sample: GpuSample, senses: Senses, average_w: float | None, capped: bool
+    policy: GuardPolicy, sample: GpuSample, senses: Senses, average_w: float | None, limit_w: float | None
 ) -> Iterator[Gauge]:
-    """What of this sample has a ceiling. The thermometer counts with its last believed value; a power limit that the
-    guard has set itself (`capped`) is no ceiling."""
+    """What of this sample has a ceiling. The thermometer counts with its last believed value; `limit_w` is the power
+    limit that held while the average was taken (`keep_limit`)."""
     if senses.temp_c is not None:
         yield _temperature(policy, senses.temp_c, slowdown(sample, senses.temp_c))
     memory_c = number(sample.mem_temp_c)
@@ -133,7 +135,7 @@ def gauges(
         whose = "your ceiling"
         yield Gauge(Cause.MEMORY_TEMPERATURE, "memory temperature", "°C", memory_c, ceiling, slow, resume, stop, whose)
     if average_w is not None:
-        yield _power(policy, average_w, None if capped else number(sample.limit_w))
+        yield _power(policy, average_w, limit_w)
 
 
 def _temperature(policy: GuardPolicy, temp_c: float, slowdown_c: float | None) -> Gauge:
@@ -154,13 +156,15 @@ def _temperature(policy: GuardPolicy, temp_c: float, slowdown_c: float | None) -
 
 
 def _power(policy: GuardPolicy, average_w: float, limit_w: float | None) -> Gauge:
-    """Where the card's own limit is not above the user's, reaching it is normal: the card holds it by itself."""
+    """Where the GPU's own limit is not above the ceiling, reaching it is normal: the GPU holds it by itself. On the way
+    there nothing is foretold beyond the limit either."""
     if limit_w is not None and 0 < limit_w <= policy.power_w:
         ceiling, slow, resume, whose = _CARD_HOLDS * limit_w, 1.02 * limit_w, limit_w, "5 % over the card's own limit,"
     else:
         ceiling, whose = policy.power_w, "your ceiling"
         slow, resume = 0.95 * ceiling, 0.9 * ceiling
-    return Gauge(Cause.POWER, "average power", "W", average_w, ceiling, slow, resume, math.inf, whose)
+    most = math.inf if limit_w is None or limit_w <= 0 else limit_w
+    return Gauge(Cause.POWER, "average power", "W", average_w, ceiling, slow, resume, math.inf, whose, most)
 
 
 def average_power(powers: tuple[tuple[float, float], ...], window_s: float) -> float | None:
@@ -179,11 +183,28 @@ def average_power(powers: tuple[tuple[float, float], ...], window_s: float) -> f
 def keep_power(
     powers: tuple[tuple[float, float], ...], now_s: float, sample: GpuSample, window_s: float
 ) -> tuple[tuple[float, float], ...]:
-    """The power readings that the window still needs, with this one."""
-    watts = number(sample.power_w)
-    if watts is None:
-        watts = number(sample.power_average_w)
+    """The power readings that the window still needs, with this one.
+
+    The mean of a second, where the GPU gives one: the instant of a GPU at its limit leaps about it, and thirty instants
+    have a mean of their own.
+    """
+    watts = number(sample.power_average_w)
+    if watts is None or watts <= 0:
+        watts = number(sample.power_w)
     if watts is None or watts < 0 or (powers and now_s <= powers[-1][0]):
         return powers
     first = next((i for i, (at_s, _) in enumerate(powers) if at_s > now_s - window_s), len(powers))
     return (*powers[max(first - 1, 0) :], (now_s, watts))
+
+
+def keep_limit(
+    limits: tuple[tuple[float, float], ...], now_s: float, limit_w: float | None, window_s: float
+) -> tuple[tuple[float, float], ...]:
+    """The power limits of the window, with this one; the first is the highest, and each later one lower.
+
+    An average is compared with the highest limit that held while it was taken: a limit that was lowered a moment ago,
+    by another run, by an administrator or by a laptop that moves watts to its processor, holds the watts to come only.
+    """
+    if limit_w is None:
+        return limits
+    return (*((at, w) for at, w in limits if at > now_s - window_s and w > limit_w), (now_s, limit_w))

@@ -15,6 +15,7 @@ from channelscribe.core.clock import Clock, SystemClock
 from channelscribe.core.errors import CoolingTimeout, GpuFailure
 from channelscribe.core.gpu import Card, Cause, Decision, GpuSample, Reader, Reading, Zone
 from channelscribe.core.guard import GIB, GuardPolicy
+from channelscribe.gpu.ceilings import figures, resolve
 from channelscribe.gpu.gate import LOADING, GuardGate
 from channelscribe.gpu.judgement import Judgement
 from channelscribe.gpu.policy import GuardState, decide, start
@@ -72,7 +73,7 @@ class Guard:
         cap: Cap | None = None,
         judgement: Judgement | None = None,
     ) -> None:
-        self.card, self.policy = reader.card, policy
+        self.card, self._asked = reader.card, policy
         self._reader, self._gate, self._cap, self._judgement = reader, gate, cap, judgement
         self._clock: Clock = clock or SystemClock()
         self._run_id = run_id
@@ -88,11 +89,17 @@ class Guard:
         self._override_until_s = float("-inf")
         self._failed = False
         self._complained: set[str] = set()
+        self._told: GuardPolicy | None = None
+
+    @property
+    def policy(self) -> GuardPolicy:
+        """What the run is guarded by: every figure in force, as soon as the GPU has told its limits."""
+        return resolve(self._asked, self._state.limits)
 
     def start(self) -> None:
         """Judges once before it returns, so that no step slips onto a hot card."""
-        if self.policy.enabled:
-            self._gate.watch(max(SILENT_S, SILENT_SAMPLES * self.policy.sample_s))
+        if self._asked.enabled:
+            self._gate.watch(max(SILENT_S, SILENT_SAMPLES * self._asked.sample_s))
         self._try()
         self._thread.start()
 
@@ -122,7 +129,8 @@ class Guard:
         sample = self._befriended(self._reader.sample())
         with self._lock:
             self._gate.beat()
-            self._state, own = decide(self.policy, self._state, sample, load)
+            self._state, own = decide(self._asked, self._state, sample, load)
+            self._say_ceilings(sample)
             reading = Reading(self._run_id, sample, load, self._judged(own))
             self._act(reading)
             self._tally.add(sample, load, self._zone)
@@ -159,7 +167,7 @@ class Guard:
             return self._tally.totals(sum(self._gate.closed_s().values()))
 
     def _watch(self) -> None:
-        while not self._stopped.wait(self.policy.sample_s):
+        while not self._stopped.wait(self._asked.sample_s):
             self._try()
 
     def _try(self) -> None:
@@ -168,6 +176,13 @@ class Guard:
         except Exception as error:  # noqa: BLE001 - a guard that stumbles holds the card until it judges again
             self._complain("tick", "the guard failed to judge the card; steps wait until it does")
             self._gate.hold(f"the guard failed to judge the card ({type(error).__name__})", Cause.SENSOR)
+
+    def _say_ceilings(self, sample: GpuSample) -> None:
+        """Once, and again where a GPU tells its limits late."""
+        known = self.policy
+        if known != self._told and known.enabled and not sample.lost:
+            self._told = known
+            log.info("the guard holds %s to %s", self.card.name, figures(known, self._state.limits, sample))
 
     def _befriended(self, sample: GpuSample) -> GpuSample:
         """Another run of ours on the card is no foreign tenant."""
@@ -179,7 +194,7 @@ class Guard:
         )
 
     def _judged(self, own: Decision) -> Decision:
-        if not self.policy.enabled:
+        if not self._asked.enabled:
             return Decision(Zone.RUN)
         return self._overruled(own if self._judgement is None else self._judgement.consult(own))
 
@@ -229,7 +244,7 @@ class Guard:
         held_s = now_s - self._held_since_s
         if decision.zone is Zone.STOP:
             self._fail(GpuFailure(_stopped(self.card, decision), code=f"gpu_{decision.cause}"))
-        elif held_s > self.policy.max_pause_s:
+        elif held_s > self._asked.max_pause_s:
             self._fail(CoolingTimeout(_too_long(self.card, decision, held_s)))
 
     def _fail(self, failure: GpuFailure) -> None:

@@ -20,7 +20,8 @@ GIB = 1024**3
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """What a simulated card is made of. `exponent`: work per second grows with power to this (assumed, peers.md B3)."""
+    """What a simulated card is made of. `exponent`: work per second grows with power to this (assumed, peers.md B3).
+    `overshoot`: by which share of its power limit it draws more while the limit holds it (assumed)."""
 
     name: str = "Simulated card 24 GiB"
     busy_w: float = 400.0
@@ -28,6 +29,7 @@ class Build:
     limit_w: float = 450.0
     limit_min_w: float = 150.0
     limit_max_w: float = 600.0
+    overshoot: float = 0.0
     slowdown_c: float = 90.0
     shutdown_c: float = 97.0
     cooler_k_per_w: float = 0.125
@@ -110,7 +112,7 @@ class Plant:
             seconds -= tick
 
     def _busy_w(self) -> float:
-        return min(self.build.busy_w, self.limit_w) * self.throttle
+        return min(self.build.busy_w, self.limit_w * (1.0 + self.build.overshoot)) * self.throttle
 
     def _tick(self, dt: float) -> None:
         share = self.busy_share

@@ -30,7 +30,8 @@ from channelscribe.core.gpu import Cause, Decision, GpuSample, Load, Zone
 from channelscribe.core.guard import GuardPolicy
 from channelscribe.gpu import watch
 from channelscribe.gpu.capped import Caps, cap
-from channelscribe.gpu.gauges import Gauge, Trend, average_power, follow, gauges, keep_power
+from channelscribe.gpu.ceilings import Limits, resolve, watts
+from channelscribe.gpu.gauges import Gauge, Trend, average_power, follow, gauges, keep_limit, keep_power
 from channelscribe.gpu.regulator import after_pause, batch_share, regulate, released
 from channelscribe.gpu.sanity import Senses, look, moment, number
 from channelscribe.gpu.watch import Finding, Floors
@@ -53,6 +54,8 @@ class GuardState:
     senses: Senses = field(default_factory=Senses)
     trends: tuple[tuple[Cause, Trend], ...] = ()
     powers: tuple[tuple[float, float], ...] = ()
+    power_limits: tuple[tuple[float, float], ...] = ()
+    limits: Limits = field(default_factory=Limits)
     paused_by: frozenset[Cause] = frozenset()
     floors: Floors = field(default_factory=Floors)
     progress_s: float | None = None
@@ -73,9 +76,14 @@ def start() -> GuardState:
 
 
 def decide(policy: GuardPolicy, state: GuardState, sample: GpuSample, load: Load) -> tuple[GuardState, Decision]:
-    """The next state and what to do now. Pure: same arguments, same answer; never raises."""
+    """The next state and what to do now. Pure: same arguments, same answer; never raises.
+
+    A ceiling that is 0 is the one for this GPU, by what it has said of itself so far.
+    """
     if state.zone is Zone.STOP:
         return state, state.decision
+    state = replace(state, limits=state.limits.told(sample))
+    policy = resolve(policy, state.limits)
     known = _remember(policy, state, sample, load)
     known, found = _find(policy, known, sample, load)
     return _choose(policy, known, found, sample)
@@ -94,6 +102,7 @@ def _remember(policy: GuardPolicy, state: GuardState, sample: GpuSample, load: L
         since_s=now if first else state.since_s,
         senses=look(policy, state.senses, sample, load, now),
         powers=keep_power(state.powers, now, sample, policy.power_window_s),
+        power_limits=keep_limit(state.power_limits, now, _own_limit(state, sample), policy.power_window_s),
         floors=watch.keep_floor(state.floors, sample, load, now),
         progress_s=now if first or held or watch.progresses(policy, load) else state.progress_s,
         ecc=sample.ecc_uncorrected if state.ecc is None else state.ecc,
@@ -102,6 +111,12 @@ def _remember(policy: GuardPolicy, state: GuardState, sample: GpuSample, load: L
         memory_share=share,
         memory_since_s=since,
     )
+
+
+def _own_limit(state: GuardState, sample: GpuSample) -> float | None:
+    """The power limit in force, in watts; a limit that the guard itself has lowered counts as what it was before."""
+    now_w = None if state.caps.asked_w is not None else watts(sample.limit_w)
+    return state.limits.power_w if now_w is None else now_w
 
 
 def _memory_share(policy: GuardPolicy, state: GuardState, sample: GpuSample, now_s: float) -> tuple[float, float]:
@@ -118,7 +133,6 @@ def _memory_share(policy: GuardPolicy, state: GuardState, sample: GpuSample, now
 def _find(policy: GuardPolicy, state: GuardState, sample: GpuSample, load: Load) -> tuple[GuardState, list[Finding]]:
     """Everything that speaks against running at full speed, worst or not."""
     step_s = max(number(load.longest_step_s) or 0.0, 0.0)
-    capped = state.caps.asked_w is not None
     found: list[Finding | None] = [
         watch.lost(sample),
         watch.error(sample, state.ecc),
@@ -130,7 +144,8 @@ def _find(policy: GuardPolicy, state: GuardState, sample: GpuSample, load: Load)
         watch.stall(policy, load, state.now_s - (state.progress_s or state.now_s)),
     ]
     average_w = average_power(state.powers, policy.power_window_s)
-    for gauge in gauges(policy, sample, state.senses, average_w, capped):
+    limit_w = state.power_limits[0][1] if state.power_limits else None
+    for gauge in gauges(policy, sample, state.senses, average_w, limit_w):
         state, finding = _weigh(policy, state, gauge, step_s)
         found.append(finding)
     return state, [finding for finding in found if finding is not None]
@@ -187,11 +202,12 @@ def _rises_too_high(policy: GuardPolicy, gauge: Gauge, trend: Trend, step_s: flo
     """At the ceiling now, or by the next sample if it goes on like this.
 
     Below the band only what would leap over it counts: a die that begins to work rises fast for a moment and then no
-    more. Looked ahead of less: steps that outlast samples, as holding changes nothing before they end, and work that
-    rests for a part of the time anyhow.
+    more, and nothing rises beyond what the GPU itself allows. Looked ahead of less: steps that outlast samples, as
+    holding changes nothing before they end, and work that rests for a part of the time anyhow.
     """
     gap_s = trend.gap_s(policy.sample_s)
     ahead = gauge.value + max(trend.slope, 0.0) * gap_s * duty * min(1.0, 2.0 * gap_s / max(step_s, 1e-3))
+    ahead = min(ahead, gauge.most)
     return gauge.value >= gauge.ceiling or ahead >= gauge.ceiling + (gauge.band if gauge.value < gauge.slow_at else 0.0)
 
 

@@ -30,7 +30,7 @@ REOPEN_S = 30.0
 class NvmlReader:
     """One card by UUID. Owns `nvml` and closes it. Thread-safe.
 
-    A sample is about what NVML says now, except what hardly changes or costs much (fan and limit 5 s, processes 5 s,
+    A sample is about what NVML says now, except what hardly changes or costs much (fan and processes 5 s,
     PCIe and ECC 30 s, thresholds and maxima 300 s), which keeps its last answer in between.
     """
 

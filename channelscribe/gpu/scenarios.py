@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from channelscribe.gpu.plant import Build
+from channelscribe.gpu.plant import GIB, Build
 
 HOUR_S = 3600.0
 _TENANT_BYTES = 6 * 1024**3
@@ -94,6 +94,23 @@ _QUICK = Build(name="Simulated card, quick", cooler_k_per_w=0.14, cooler_tau_s=8
 
 _CABINET = Build(name="Simulated card, cabinet", cooler_k_per_w=0.12, cooler_tau_s=8.0, die_k_per_w=0.006)
 
+# Wants more than its 700 W all the time, and its server's fans do not heed it; settles at 67 °C in air of 28 °C.
+_SERVER = Build(
+    name="Simulated GPU 80 GiB, 700 W",
+    busy_w=800.0,
+    idle_w=70.0,
+    limit_w=700.0,
+    limit_min_w=200.0,
+    limit_max_w=700.0,
+    overshoot=0.01,
+    cooler_k_per_w=0.04,
+    die_k_per_w=0.015,
+    memory_k_per_w=0.02,
+    fan_matters=False,
+    total_bytes=80 * GIB,
+    work_bytes=58 * GIB,
+)
+
 SCENARIOS = {
     s.name: s
     for s in (
@@ -125,6 +142,16 @@ SCENARIOS = {
             ambient_c=32.0,
             start_temp_c=32.0,
             step_s=6.0,
+        ),
+        Scenario(
+            "server", "A server's GPU at its own power limit for three hours.", _SERVER, 28.0, duration_s=3 * HOUR_S
+        ),
+        Scenario(
+            "server-hot",
+            "The same for two hours; the room is 48 °C hot from minute 40 to 60.",
+            _SERVER,
+            ambient_c=28.0,
+            changes=(Change(2400.0, {"ambient_c": 48.0}), Change(3600.0, {"ambient_c": 28.0})),
         ),
         Scenario("long-steps", "A hot day and GPU steps of 6 s.", ambient_c=33.0, step_s=6.0),
         Scenario(

@@ -9,7 +9,7 @@ import itertools
 from dataclasses import dataclass, replace
 
 from channelscribe.core.gpu import Cause, GpuProcess, GpuSample, Load, Zone
-from channelscribe.core.guard import GIB, GuardPolicy
+from channelscribe.core.guard import BUDGET_SHARE, GIB, GuardPolicy
 from channelscribe.gpu.sanity import number
 
 SW_THERMAL, HW_THERMAL, HW_SLOWDOWN, HW_BRAKE = 0x20, 0x40, 0x08, 0x80  # nvml.h, nvmlClocksEventReason*
@@ -19,7 +19,6 @@ _THROTTLES = {
     HW_SLOWDOWN: "hardware slowdown",
     SW_THERMAL: "software thermal slowdown",
 }
-_CARD_SHARE = 22.0 / 24.0  # the budget that a 24 GiB card is given, of any card
 _LEAK_WINDOW_S = 60.0
 _LEAK_WINDOWS = 6
 
@@ -110,9 +109,9 @@ def memory(policy: GuardPolicy, sample: GpuSample, share: float) -> Finding | No
     ours = _our_memory(sample)
     budget = policy.vram_budget_gib
     if total is not None and total > 0:
-        budget = min(budget, _CARD_SHARE * total / GIB)
-        if used is not None and used > _CARD_SHARE * total:
-            return _too_much(used / GIB, _CARD_SHARE * total / GIB, "of the card", share)
+        budget = min(budget, BUDGET_SHARE * total / GIB)
+        if used is not None and used > BUDGET_SHARE * total:
+            return _too_much(used / GIB, BUDGET_SHARE * total / GIB, "of the card", share)
     if ours is None:
         return None
     if ours > budget:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from channelscribe.core.errors import Permanent, Poisoned
+from channelscribe.core.media_file import open_media
 
 Beat = Callable[[], None]
 _HTML = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<body", b"{")
@@ -102,7 +103,7 @@ def _inputs(sources: list[Path]) -> Iterator[list[Any]]:
     opened: list[Any] = []
     try:
         for source in sources:
-            opened.append(av.open(str(source)))
+            opened.append(open_media(str(source)))
         yield opened
     except av.error.FFmpegError as error:
         if isinstance(error, OSError) and error.errno in {12, 13, 27, 28, 30, 122}:

@@ -92,11 +92,11 @@ def test_a_child_that_fails_says_why() -> None:
         throughput.measured_once(Job("hf-generate", "equal", "tiny", "no-such-folder", 30.0, 1.0))
 
 
-def test_the_card_part_refuses_without_a_card(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_gpu_part_refuses_without_a_gpu(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     import torch
 
     if torch.cuda.is_available():
-        pytest.skip("there is a card")
+        pytest.skip("there is a GPU")
     assert gpu_main(["--out", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "out").exists()

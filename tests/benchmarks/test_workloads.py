@@ -57,6 +57,16 @@ def test_jobs_travel_as_json_and_name_their_set() -> None:
     assert job.warm().tokens == (20, 100)
 
 
+def test_warming_halves_the_rows_and_runs_through_all_lengths() -> None:
+    from dataclasses import replace
+
+    job = Job("channelscribe", "equal", "mini", "folder", 60.0, 1.0, "cuda", batch=200)
+    assert [len(take.tokens) for take in job.warmups()] == [200, 100, 50, 25, 13, 7, 4, 2]
+    assert len({take.name for take in job.warmups()}) == 8
+    assert all(min(take.tokens) > 128 for take in job.warmups())
+    assert replace(job, device="cpu").warmups() == (replace(job, device="cpu").warm(),)
+
+
 def test_files_are_written_once(tmp_path: object) -> None:
     from pathlib import Path
 

@@ -39,6 +39,17 @@ def test_what_is_missing_is_named(cli: Cli) -> None:
     assert {part for part, f in found.items() if f["verdict"] == "wrong"} == {"ODIN", "model", "network"}
 
 
+def test_it_says_what_the_guard_holds_the_gpu_to(cli: Cli) -> None:
+    for changes, text in (
+        ({}, "75 °C, 700 W, 73.3 GiB of memory, unused memory given back above 60 GiB"),
+        ({"CHANNELSCRIBE_GUARD_POWER_W": "500", "CHANNELSCRIBE_GUARD_VRAM_BUDGET_GIB": "90"}, "500 W, 73.3 GiB"),
+        ({"CHANNELSCRIBE_GUARD_ENABLED": "false"}, "the guard is off"),
+    ):
+        done = cli("doctor", "--json", CHANNELSCRIBE_GPU="sim:server", **changes)
+        (found,) = [f for f in done.json["findings"] if f["part"] == "GPU"]
+        assert (found["verdict"], text in found["text"]) == ("ok", True), found
+
+
 def test_a_proxy_where_nobody_listens_is_wrong(cli: Cli) -> None:
     done = cli("doctor", "--json", HTTPS_PROXY="http://someone:proxypassword@127.0.0.1:9")
     (network,) = [f for f in done.json["findings"] if f["part"] == "network"]

@@ -65,12 +65,14 @@ def test_json_is_one_object_a_line(cli: Cli) -> None:
     assert len(lines) == 3
     assert lines[2]["at"] > lines[0]["at"]
     assert all(line["temp_c"] > 20 and line["decision"]["zone"] in set(Zone) for line in lines)
+    held_to = {"temp_c": 75, "power_w": 450, "vram_budget_gib": 22, "collect_above_gib": 18}
+    assert [line["ceilings"] for line in lines] == [held_to] * 3
 
 
 def test_in_a_pipe_it_shows_once_and_ends(cli: Cli) -> None:
     done = cli("gpu", CHANNELSCRIBE_GPU="sim:demo")
     assert done.code == 0, done.err
-    for word in ("temperature", "power", "memory", "at work", "Simulated card"):
+    for word in ("temperature", "power", "memory", "at work", "Simulated card", "ceilings: 75 °C, 450 W, 22 GiB"):
         assert word in done.out
     assert "\x1b" not in done.out
 

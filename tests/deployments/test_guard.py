@@ -36,6 +36,11 @@ def test_json_holds_what_the_table_shows_and_a_lower_ceiling_counts(
     assert len(lines) == len(found["rows"])
 
 
+def test_a_ceiling_of_power_that_nothing_runs_under_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["guard", "backtest", "demo", "--power-w", "5"]) == 2
+    assert "at least 10 W" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("subject", ["nowhere", "nowhere.parquet", "README.md", "."])
 def test_what_is_no_trace_ends_in_one_sentence(
     subject: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

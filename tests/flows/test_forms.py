@@ -86,6 +86,17 @@ def test_words_are_asked_for_in_the_form_or_by_the_environment(monkeypatch: pyte
     assert profile(SyncRequest("@a")).words
 
 
+def test_keys_and_values_in_8_bits_are_asked_for_in_a_block_or_by_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert TranscriptionSettings().profile().kv_bits == 16
+    assert TranscriptionSettings(kv_bits=8).profile().kv_bits == 8
+    monkeypatch.setenv("CHANNELSCRIBE_KV_BITS", "8")
+    configured = TranscriptionSettings.from_environment()
+    assert configured is not None
+    assert configured.profile().kv_bits == profile(SyncRequest("@a")).kv_bits == 8
+
+
 def test_words_are_asked_for_on_the_command_line() -> None:
     assert profile(SyncRequest("@a", words=True)).words
     assert not profile(SyncRequest("@a")).words

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from blocks.guard import GuardProfile
 from channelscribe.core.errors import UsageError
 from channelscribe.core.gpu import Card, Cause, Decision, Zone
-from channelscribe.core.guard import GuardPolicy
+from channelscribe.core.guard import GIB, GuardPolicy
 from channelscribe.core.settings import GuardSettings, Settings
+from channelscribe.gpu.ceilings import Limits, resolve
 from flows.forms import GuardForm
 from tasks.guarding import sentence
 
@@ -39,13 +40,23 @@ def test_a_form_changes_what_it_names_and_no_more() -> None:
 
 
 def test_a_small_memory_budget_needs_no_second_number() -> None:
-    chosen = GuardProfile().choice(**GuardForm(vram_budget_gib=7.0).changes()).policy
-    assert (chosen.vram_budget_gib, chosen.collect_above_gib) == (7.0, 7.0)
+    saved = GuardPolicy(power_w=450, vram_budget_gib=22, collect_above_gib=18)
+    for policy in (GuardPolicy(), saved):
+        chosen = GuardProfile(policy=policy).choice(**GuardForm(vram_budget_gib=7.0).changes()).policy
+        known = resolve(chosen, Limits(450.0, 450.0, 24 * GIB))
+        assert (known.vram_budget_gib, known.collect_above_gib) == (7.0, 7.0)
+
+
+def test_a_block_saved_with_the_numbers_of_before_means_them_still() -> None:
+    saved = {**GuardPolicy().model_dump(), "power_w": 450.0, "vram_budget_gib": 22.0, "collect_above_gib": 18.0}
+    policy = GuardProfile.model_validate({"gpu": "auto", "policy": saved}).choice().policy
+    large = resolve(policy, Limits(700.0, 700.0, 80 * GIB))
+    assert (large.power_w, large.vram_budget_gib, large.collect_above_gib) == (450, 22, 18)
 
 
 @pytest.mark.parametrize("form", [GuardForm(temp_c=12), GuardForm(power_w=1)])
 def test_what_cannot_be_is_refused_with_a_sentence(form: GuardForm) -> None:
-    with pytest.raises(UsageError, match="greater than or equal") as refused:
+    with pytest.raises(UsageError, match=r"greater than or equal|at least 10 W") as refused:
         GuardProfile().choice(**form.changes())
     assert refused.value.code == "bad_guard"
 

@@ -80,12 +80,12 @@ def test_the_text_is_that_of_the_cpu_and_nothing_waits_but_on_purpose(
     assert gpu.launches["0:background", "replay"] > 0
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_real_speech_comes_out_word_for_word(dtype: str) -> None:
+@pytest.mark.parametrize(("dtype", "kv_bits"), [("float32", 16), ("bfloat16", 16), ("bfloat16", 8)])
+def test_real_speech_comes_out_word_for_word(dtype: str, kv_bits: int) -> None:
     bank, gpu = SpeechBank.load(), GpuStandIn(queries_until_done=2)
     scripts = [bank.clips[at : at + 2] for at in range(0, 12, 4)]
     sounds = [from_clips(clips, gap_s=0.4) for clips in scripts]
-    profile = TranscriptionProfile(model=str(SHIPPED), language="en", batch_size=2, window_s=10.0)
+    profile = TranscriptionProfile(model=str(SHIPPED), language="en", batch_size=2, window_s=10.0, kv_bits=kv_bits)
     listener = MemoryListener(lambda stem: 1, change=lambda stem, _: [sounds[int(stem[1:])].pcm[: 10 * RATE_HZ]])
     with WhisperEngine(profile, listener, load=onto(gpu, dtype)) as engine:
         found = run(engine, [f"v{at}" for at in range(len(scripts))])

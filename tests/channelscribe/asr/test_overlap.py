@@ -43,9 +43,9 @@ class LateEvent:
 @dataclass
 class LateEncoding(Encoding):
     def fetch(self) -> tuple[list[Any], dict[int, list[float]]]:
-        self.done.synchronize()
+        found = Encoding.fetch(self)
         LOG.append("fetch")
-        return Encoding(self.hidden, self.voters, self.odds).fetch()
+        return found
 
 
 class LateEncoder(Encoder):
@@ -60,7 +60,7 @@ class LateEncoder(Encoder):
         number, type(self).count = self.count, self.count + 1
         LOG.append("start")
         event = LateEvent(self.chance.randint(0, 6), self.failing.get(number))
-        return LateEncoding(made.hidden, made.voters, made.odds, event)
+        return LateEncoding(made.hidden, made.voters, made.probs, event, made.accelerator)
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from channelscribe.asr.cache import positions_of
 from channelscribe.asr.loading import LoadedWhisper, load_whisper
 from channelscribe.asr.model import resolve_model
 from channelscribe.asr.planner import Shapes
+from channelscribe.asr.single_query import SingleQuery, attend_one
 from channelscribe.asr.slots import Slots, Start
 from channelscribe.core.profile import TranscriptionProfile
 from tests.channelscribe.asr.models import CPU, Tiny
@@ -98,6 +100,26 @@ def test_slots_of_a_window_that_ended_are_not_read_again(gpu: GpuStandIn, whispe
         found.update(slots.advance(3))
     assert {key: made.tokens for key, made in found.items()} == {key: made.tokens for key, made in alone.items()}
     assert len({made.tokens for made in found.values()}) > 2
+
+
+def tokens_of(whisper: LoadedWhisper, count: int, **more: bool) -> dict[int, tuple[int, ...]]:
+    slots, waiting, found = Slots(whisper, 3, **more), starts(whisper, count), dict[int, tuple[int, ...]]()
+    while waiting or slots.live:
+        some, waiting = waiting[: slots.free], waiting[slots.free :]
+        slots.admit(some)
+        found |= {key: made.tokens for key, made in slots.advance(4)}
+    return found
+
+
+def test_attention_that_reads_as_far_as_each_row_has_come_needs_one_shape(whisper: LoadedWhisper) -> None:
+    """As with the kernel; here its twin computes, with the same lengths."""
+    bounded = replace(whisper, single_query=SingleQuery("kernel", attend_one))
+    assert tokens_of(bounded, 5) == tokens_of(whisper, 5)
+    slots = Slots(bounded, 2)
+    slots.admit(starts(bounded, 2))
+    while slots.live:
+        slots.advance(8)
+    assert slots.graphs <= 2, "one for each number of rows, and none for each length"
 
 
 def test_positions_are_those_of_a_window_and_not_the_decoders(whisper: LoadedWhisper) -> None:

@@ -1,15 +1,16 @@
-"""These tests share two cores with everything else: torch keeps to one."""
+"""Tests that use torch share two cores with everything else, so torch keeps to one; the others do without torch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
-import torch
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(scope="module")
 def one_core() -> Iterator[None]:
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

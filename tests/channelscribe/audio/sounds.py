@@ -29,9 +29,12 @@ def write_wav(path: Path, pcm: Pcm, rate_hz: int = RATE_HZ, channels: int = 1) -
     return path
 
 
-def write_media(path: Path, pcm: Pcm, codec: str, rate_hz: int, layout: str = "mono", **options: str) -> Path:
+def write_media(
+    path: Path, pcm: Pcm, codec: str, rate_hz: int, layout: str = "mono", title: str = "", **options: str
+) -> Path:
     """`pcm` at 16 kHz, in the container that the suffix names."""
     with av.open(str(path), "w", options=options) as container:
+        container.metadata["title"] = title
         stream = container.add_stream(codec, rate=rate_hz, layout=layout)
         resampler = av.AudioResampler(stream.codec_context.format, layout, rate_hz)
         for start in range(0, len(pcm), RATE_HZ):
@@ -43,6 +46,14 @@ def write_media(path: Path, pcm: Pcm, codec: str, rate_hz: int, layout: str = "m
             container.mux(stream.encode(out))
         container.mux(stream.encode(None))
     return path
+
+
+def spoil_tag(source: Path, target: Path) -> Path:
+    """A copy whose title is no UTF-8: the letters QQQQ become bytes that no encoding of ours knows."""
+    data = source.read_bytes()
+    assert b"QQQQ" in data
+    target.write_bytes(data.replace(b"QQQQ", b"\xff\xfe\xe9\xe8"))
+    return target
 
 
 def write_picture_only(path: Path) -> Path:

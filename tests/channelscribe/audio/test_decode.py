@@ -16,7 +16,7 @@ from channelscribe.audio.decode import decode
 from channelscribe.audio.probe import probe
 from channelscribe.audio.process import DECODER
 from channelscribe.core.errors import ChannelscribeError, EnvironmentFailure, Permanent, Poisoned, Transient
-from tests.channelscribe.audio.sounds import RATE_HZ, Pcm, chirp, write_media, write_picture_only, write_wav
+from tests.channelscribe.audio.sounds import RATE_HZ, Pcm, chirp, spoil_tag, write_media, write_picture_only, write_wav
 
 FORMATS = {
     "aac_44k_stereo.m4a": ("aac", 44_100, "stereo"),
@@ -65,6 +65,15 @@ def test_every_format_gives_the_same_sound_at_the_same_time(tmp_path: Path, name
     shift = 0 if not name.startswith("mp3") else _best_shift(found, chirp(6.0))
     assert abs(shift) < 0.08 * RATE_HZ
     assert likeness(found[shift:], chirp(6.0)) > 0.95
+
+
+@pytest.mark.parametrize("name", ["aac_22k.mp4", "opus_48k.webm", "mp3_16k.mp3", "flac.flac", "pcm_8k.wav"])
+def test_a_tag_that_is_no_utf8_does_not_matter(tmp_path: Path, name: str) -> None:
+    codec, rate_hz, layout = FORMATS[name]
+    plain = write_media(tmp_path / name, chirp(2.0), codec, rate_hz, layout, title="Title QQQQ")
+    tagged = spoil_tag(plain, tmp_path / f"tagged_{name}")
+    assert probe(tagged) == probe(plain)
+    assert np.array_equal(heard(tagged), heard(plain))
 
 
 def _best_shift(found: Pcm, wanted: Pcm) -> int:
@@ -206,6 +215,33 @@ def test_a_decoder_that_crashes_is_a_failure_of_that_file(whole: Path, tmp_path:
         list(decode(whole, command=_script(tmp_path, body)))
     assert caught.value.code == "decoder_crash"
     assert words in caught.value.reason
+
+
+@pytest.mark.parametrize("missing", ["av.open", "av.AudioFifo"])
+def test_a_library_that_has_changed_is_our_environment_and_not_the_file(
+    whole: Path, tmp_path: Path, missing: str
+) -> None:
+    body = (
+        "import sys, av\nfrom channelscribe.audio import decoder_process\n"
+        f"def changed(none, of, these): return None\n{missing} = changed\n"
+        "sys.exit(decoder_process.main(sys.argv[1:]))"
+    )
+    with pytest.raises(EnvironmentFailure, match="every file") as caught:
+        list(decode(whole, command=_script(tmp_path, body)))
+    assert caught.value.code == "no_decoder"
+
+
+def test_a_file_that_alone_upsets_the_library_is_to_blame(whole: Path, tmp_path: Path) -> None:
+    body = (
+        "import sys, av\nfrom channelscribe.audio import decoder_process\nreal = av.open\n"
+        "def upset(path, **given):\n"
+        "    if path == sys.argv[2]: raise TypeError('an odd file')\n"
+        "    return real(path, **given)\n"
+        "av.open = upset\nsys.exit(decoder_process.main(sys.argv[1:]))"
+    )
+    with pytest.raises(Poisoned, match="an odd file") as caught:
+        list(decode(whole, command=_script(tmp_path, body)))
+    assert caught.value.code == "decoder_crash"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX here")

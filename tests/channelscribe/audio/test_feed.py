@@ -14,6 +14,8 @@ from channelscribe.core.window import RATE_HZ, WindowSound
 from tests.channelscribe.audio.sounds import Pcm, write_wav
 from tests.emulators.speech import Recording, Score, compose
 
+pytestmark = pytest.mark.usefixtures("one_core")
+
 
 @pytest.fixture(scope="module")
 def recording() -> Recording:

@@ -19,6 +19,8 @@ from channelscribe.core.window import RATE_HZ
 from tests.channelscribe.audio.sounds import Pcm
 from tests.emulators.speech import Recording, Score, Section, compose
 
+pytestmark = pytest.mark.usefixtures("one_core")
+
 
 @pytest.fixture(scope="module")
 def recording() -> Recording:

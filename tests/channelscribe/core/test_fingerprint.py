@@ -27,6 +27,7 @@ TEXT_CHANGES: dict[str, Any] = {
     "logprob_threshold": -0.5,
     "no_speech_threshold": 0.3,
     "words": True,
+    "kv_bits": 8,
 }
 SPEED_CHANGES: dict[str, Any] = {
     "batch_from_card": True,
@@ -104,7 +105,7 @@ def test_no_speed_parameter_changes_it(field: str) -> None:
 def test_every_field_of_a_profile_is_known_here() -> None:
     beside = {"model", "revision"}
     assert set(TranscriptionProfile.model_fields) == set(TEXT_CHANGES) | set(SPEED_CHANGES) | beside
-    assert set(TranscriptionProfile(words=True).text_parameters()) == set(TEXT_CHANGES)
+    assert set(TranscriptionProfile(words=True, kv_bits=8).text_parameters()) == set(TEXT_CHANGES)
 
 
 def test_without_words_the_identity_is_what_it_was_before_there_were_any() -> None:

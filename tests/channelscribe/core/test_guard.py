@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from channelscribe.core.guard import GuardPolicy
+from channelscribe.core.guard import AUTO, GuardPolicy
 
 
 def test_the_promised_ceilings_are_the_defaults() -> None:
     policy = GuardPolicy()
-    assert (policy.temp_c, policy.power_w, policy.vram_budget_gib, policy.collect_above_gib) == (75, 450, 22, 18)
+    assert policy.temp_c == 75
+    assert (policy.power_w, policy.vram_budget_gib, policy.collect_above_gib) == (AUTO, AUTO, AUTO)
     assert not policy.power_cap
 
 
@@ -28,7 +29,9 @@ def test_every_field_of_the_form_has_a_title_a_description_and_a_default() -> No
     [
         ({"headroom_stop_c": 9}, "headrooms must grow"),
         ({"headroom_resume_c": 7}, "headrooms must grow"),
-        ({"collect_above_gib": 23}, "must not be more than the budget"),
+        ({"vram_budget_gib": 22, "collect_above_gib": 23}, "must not be more than the budget"),
+        ({"power_w": 9}, "0 takes the GPU's own limit"),
+        ({"vram_budget_gib": -1}, "greater than or equal to 0"),
         ({"sample_s": 20, "power_window_s": 10}, "sample more often"),
         ({"temp_c": 20}, "greater than or equal to 40"),
         ({"temp_c": float("nan")}, "finite"),

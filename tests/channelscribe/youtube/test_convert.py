@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from channelscribe.core.errors import Permanent, Poisoned
 from channelscribe.youtube import convert
 from channelscribe.youtube.formats import describe, picture_and_sound
+from tests.channelscribe.audio.sounds import chirp, spoil_tag, write_media
 from tests.emulators import encoding
 from tests.emulators.speech import Score, compose
 
@@ -51,6 +52,15 @@ def test_picture_and_sound_are_joined_without_a_change(tmp_path: Path) -> None:
     with av.open(str(joined)) as both:
         times = [float(p.dts * p.time_base) for p in both.demux() if p.dts is not None]
     assert all(later >= earlier - 1.1 for earlier, later in pairwise(times))
+
+
+def test_a_tag_that_is_no_utf8_does_not_keep_a_file_from_being_converted(tmp_path: Path) -> None:
+    plain = write_media(tmp_path / "plain.m4a", chirp(2.0), "aac", 44_100, title="Title QQQQ")
+    tagged = spoil_tag(plain, tmp_path / "tagged.m4a")
+    copied = convert.remux([tagged], tmp_path / "copied.mp4", ("audio",), beat)
+    spoken = convert.to_mp3(tagged, tmp_path / "spoken.mp3", beat)
+    assert encoding.decode(copied).size == encoding.decode(plain).size
+    assert encoding.decode(spoken).size == pytest.approx(2 * encoding.PCM_RATE_HZ, rel=0.1)
 
 
 def test_sound_is_taken_out_of_a_file_with_both(tmp_path: Path) -> None:

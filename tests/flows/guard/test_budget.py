@@ -24,3 +24,12 @@ def test_the_engine_gets_the_budget_that_is_guarded(gpu: str, enabled: bool, own
     finally:
         if reader is not None:
             reader.close()
+
+
+@pytest.mark.parametrize("own_gib", [0.0, 8.0, 40.0])
+def test_a_guard_that_names_no_budget_leaves_the_profiles(own_gib: float) -> None:
+    profile = TranscriptionProfile(device="cpu", vram_budget_gib=own_gib)
+    found, reader = find_card("sim", profile, GuardPolicy(), SystemClock())
+    assert reader is not None
+    reader.close()
+    assert found.vram_budget_gib == own_gib

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,6 +70,9 @@ def assert_accounted(station: Station, run_id: str) -> None:
     assert set(outcomes[outcomes["paused_s"] > 0].index.get_level_values("stage")) == {"transcribe"}
     run = table(station.data, "runs").set_index("run_id").loc[run_id]
     assert run["state"] == "Completed" and run["pauses"] == 1 and run["paused_s"] > 0.5
+    guard = json.loads(run["guard"])
+    held_to = [guard[name] for name in ("temp_c", "power_w", "vram_budget_gib", "collect_above_gib")]
+    assert held_to == [75, 450, 22, 18], "what nobody named, as the simulated GPU of 24 GiB and 450 W allows"
     readings = table(station.data, "gpu_metrics")
     assert set(readings["run_id"]) == {run_id} and {"pause", "run"} <= set(readings["zone"])
     assert (readings[readings["zone"] == "pause"]["busy_share"] == 0).all(), "a step ran on the held card"
