@@ -148,9 +148,10 @@ def _busy_share(attempts: Sequence[Sequence[Moment]]) -> float | None:
 
 
 def _mean(attempts: Sequence[Sequence[Moment]], value: Callable[[Moment, Moment], float | None]) -> float | None:
-    weighed = [(v, _dt(a, b)) for a, b in _steps(attempts) if (v := _known(value(a, b))) is not None]
+    known = [(v * dt, dt) for a, b in _steps(attempts) for dt in [_dt(a, b)] if (v := value(a, b)) is not None]
+    weighed = [(product, dt) for product, dt in known if math.isfinite(product)]
     seconds = math.fsum(dt for _, dt in weighed)
-    return math.fsum(v * dt for v, dt in weighed) / seconds if seconds > 0 else None
+    return math.fsum(product for product, _ in weighed) / seconds if seconds > 0 else None
 
 
 def _throttled_s(attempts: Sequence[Sequence[Moment]]) -> float | None:

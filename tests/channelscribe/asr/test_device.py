@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
+import torch
 
 from channelscribe.asr.device import Card, Machine, choose_device, describe_machine
 from channelscribe.core.errors import EnvironmentFailure, UsageError
@@ -70,3 +74,45 @@ def test_names_that_are_none(device: str, dtype: str) -> None:
 
 def test_this_machine_has_a_device() -> None:
     assert choose_device(TranscriptionProfile(), describe_machine()).device
+
+
+class TwoGpus:
+    """Of torch.cuda what a description of the machine asks; `mem_get_info` makes a context, and is counted."""
+
+    def __init__(self, count: int, *, driver: bool = True) -> None:
+        self.count, self.driver, self.contexts = count, driver, set[int]()
+
+    def is_available(self) -> bool:
+        return self.count > 0
+
+    def device_count(self) -> int:
+        return self.count
+
+    def get_device_properties(self, index: int) -> Any:
+        return SimpleNamespace(name=f"GPU {index}", major=9, minor=0, total_memory=80 << 30)
+
+    def device_memory_used(self, index: int) -> int:
+        if not self.driver:
+            raise ModuleNotFoundError("pynvml")
+        return (index + 1) << 30
+
+    def mem_get_info(self, index: int) -> tuple[int, int]:
+        self.contexts.add(index)
+        return 70 << 30, 80 << 30
+
+
+def test_several_gpus_are_looked_at_without_a_context_on_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = TwoGpus(2)
+    monkeypatch.setattr(torch, "cuda", cuda)
+    assert [card.free_bytes >> 30 for card in describe_machine().cards] == [79, 78]
+    assert not cuda.contexts
+
+
+@pytest.mark.parametrize(("count", "driver"), [(1, True), (2, False)])
+def test_a_single_gpu_or_one_without_the_drivers_library_is_asked_by_torch(
+    monkeypatch: pytest.MonkeyPatch, count: int, driver: bool
+) -> None:
+    cuda = TwoGpus(count, driver=driver)
+    monkeypatch.setattr(torch, "cuda", cuda)
+    assert [card.free_bytes >> 30 for card in describe_machine().cards] == [70] * count
+    assert cuda.contexts == set(range(count))
