@@ -12,15 +12,18 @@ from __future__ import annotations
 
 import gc
 import logging
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 log = logging.getLogger(__name__)
+# cuDNN's attention over 1,500 frames in a graph reads wrong memory up to 9.15.0 (pytorch issue 167101).
+_CUDNN_WRONG_IN_GRAPHS = 91500
 
 
 class Event(Protocol):
@@ -202,6 +205,26 @@ class Mps(Unified):
         torch.mps.empty_cache()
 
 
+@dataclass(slots=True)
+class _Pool:
+    """Memory that the graphs of one stream share, and those of them that live."""
+
+    handle: Any
+    graphs: weakref.WeakSet[Any] = field(default_factory=weakref.WeakSet)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Pinned memory that is freed within a capture would be marked in the stream that captures."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 class Cuda:
     """One CUDA device. `current` and `background` are streams of its own, neither of them the default stream."""
 
@@ -212,10 +235,15 @@ class Cuda:
         self.device = device if device.index is not None else torch.device("cuda", torch.cuda.current_device())
         cuda: Any = torch.cuda
         self.capability: tuple[int, int] | None = torch.cuda.get_device_capability(self.device)
-        lowest, highest = cuda.Stream.priority_range()
-        self._foreground: Any = cuda.Stream(self.device, priority=highest)
-        self._background: Any = cuda.Stream(self.device, priority=lowest)
-        self._pools: dict[Any, Any] = {}
+        with torch.cuda.device(self.device):  # or asking for the priorities makes a context on the first GPU
+            lowest, highest = cuda.Stream.priority_range()
+            self._foreground: Any = cuda.Stream(self.device, priority=highest)
+            self._background: Any = cuda.Stream(self.device, priority=lowest)
+        self._pools: dict[int, _Pool] = {}
+        self._failed: list[Any] = []
+        cudnn: Any = torch.backends.cudnn
+        if 0 < (cudnn.version() or 0) <= _CUDNN_WRONG_IN_GRAPHS:
+            torch.backends.cuda.enable_cudnn_sdp(False)
 
     @contextmanager
     def current(self) -> Iterator[None]:
@@ -238,7 +266,7 @@ class Cuda:
             torch.backends.cuda.enable_cudnn_sdp(before)
 
     def record(self) -> Event:
-        event: Any = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event: Any = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         event.record(torch.cuda.current_stream(self.device))
         return event  # type: ignore[no-any-return]
 
@@ -265,43 +293,52 @@ class Cuda:
     def capture(self, run: Callable[[], None]) -> Callable[[], None]:
         """Graphs of one stream share a memory pool, since no two of them run at once. Other threads may use the GPU.
 
-        Written out instead of `torch.cuda.graph`: that collects garbage and empties the cache each time, and up to
-        torch 2.11 a failed capture leaves its stream current and the allocator capturing (pytorch issue 180395).
+        Written out instead of `torch.cuda.graph`: up to torch 2.11 a failed capture leaves its stream current and the
+        allocator capturing (pytorch issue 180395). What is cached and unused is given back first, since a capture
+        cannot use it.
         """
         stream = torch.cuda.current_stream(self.device)
         if torch.cuda.current_device() != self.device.index:
             raise RuntimeError(f"{self.device} is not this thread's device, so that nothing would be captured")
-        pool = self._pools.setdefault(stream.cuda_stream, torch.cuda.graph_pool_handle())
-        graph = torch.cuda.CUDAGraph()
-        graph.capture_begin(pool=pool, capture_error_mode="thread_local")
-        try:
-            run()
-        except BaseException:
-            self._abandon(graph, pool)
-            raise
-        try:
-            graph.capture_end()
-        except RuntimeError:
-            self._stop_allocating_to(pool)
-            raise
+        pool = self._pool_of(stream.cuda_stream)
+        torch.cuda.empty_cache()
+        graph: Any = torch.cuda.CUDAGraph()
+        with _no_garbage_collection():
+            try:
+                # Up to torch 2.10 what the first capture makes here is filled by the next, in whatever mode it runs.
+                with torch.inference_mode(False):
+                    graph.capture_begin(pool=pool.handle, capture_error_mode="thread_local")
+                run()
+                graph.capture_end()
+            except BaseException:
+                self._abandon(graph, stream.cuda_stream)
+                raise
+        pool.graphs.add(graph)
         replay: Callable[[], None] = graph.replay
         return replay
 
-    def _abandon(self, graph: Any, pool: Any) -> None:
+    def _pool_of(self, stream: int) -> _Pool:
+        """A handle whose graphs have all died is refused by the allocator (vllm issue 28426)."""
+        pool = self._pools.get(stream)
+        if pool is None or not pool.graphs:
+            pool = self._pools[stream] = _Pool(torch.cuda.graph_pool_handle())
+        return pool
+
+    def _abandon(self, graph: Any, stream: int) -> None:
+        """What ending a capture leaves out when it raises. Neither graph nor pool are used again."""
+        pool = self._pools.pop(stream)
         try:
             graph.capture_end()
         except RuntimeError as error:
             log.debug("the capture that failed ended with: %s", error)
-            self._stop_allocating_to(pool)
-
-    def _stop_allocating_to(self, pool: Any) -> None:
-        """What `capture_end` leaves out when it raises. The pool is not used again."""
-        self._pools = {stream: kept for stream, kept in self._pools.items() if kept != pool}
+        else:
+            return
+        self._failed.append(graph)  # the allocator of pinned memory may still know it
         end = getattr(torch._C, "_cuda_endAllocateToPool", None)
         if end is None:
             return
         try:
-            end(self.device.index, pool)
+            end(self.device.index, pool.handle)
         except RuntimeError as error:
             log.debug("the allocator had ended the capture itself: %s", error)
 

@@ -119,7 +119,7 @@ class _Batch:
     def timed(self) -> list[list[TimedToken]]:
         attention = _Attention(self._whisper, self._encoded, self._prompt, self._lengths, self._frames)
         decoder = self._whisper.model.model.decoder
-        with attention.listening(decoder):
+        with attention.listening(decoder), self._whisper.accelerator.varied_attention():
             hidden = decoder(
                 input_ids=self._ids, encoder_hidden_states=self._encoded, use_cache=False
             ).last_hidden_state

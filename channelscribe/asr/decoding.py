@@ -45,10 +45,10 @@ class Decoding:
         assert self._slots is not None
         self._slots.launch(self._steps)
 
-    def collect(self) -> list[tuple[Heard, Attempt]]:
-        """The windows whose attempt has ended, as far as that has been seen."""
+    def collect(self, *, wait: bool = False) -> list[tuple[Heard, Attempt]]:
+        """The windows whose attempt has ended, as far as that has been seen; `wait`: until nothing is under way."""
         assert self._slots is not None
-        ended: list[tuple[Heard, Attempt]] = self._slots.collect()
+        ended: list[tuple[Heard, Attempt]] = self._slots.collect(wait=wait)
         for heard, _ in ended:
             del self._live[heard]
         return ended

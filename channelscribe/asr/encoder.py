@@ -41,6 +41,9 @@ class Encoding:
     def finished(self) -> bool:
         return self.done.query()
 
+    def wait(self) -> None:
+        self.done.synchronize()
+
     @torch.inference_mode()
     def fetch(self) -> tuple[list[Tensor], dict[int, list[float]]]:
         """Waits. Each window's encoder output, and the voters' language probabilities by row."""
@@ -62,11 +65,16 @@ class Encoder:
             self._mel = LogMel(whisper.feature_extractor, whisper.accelerator)
             self._language_tokens = language_tokens(whisper)
             self._pass = EncoderPass(whisper) if self._accelerator.asynchronous else None
-            made = self._accelerator.record()
-            with self._accelerator.background():
-                self._accelerator.wait_for(made)
-                if self._pass is not None:
+            self.follow()
+            if self._pass is not None:
+                with self._accelerator.background():
                     self._pass.allocate(most)
+
+    def follow(self) -> None:
+        """What was launched on the current stream so far comes before every micro-batch from now on."""
+        made = self._accelerator.record()
+        with self._accelerator.background():
+            self._accelerator.wait_for(made)
 
     def limit(self, most: int) -> None:
         """From now on at most so many at once; the memory of the others is given back."""

@@ -51,10 +51,11 @@ class EncoderPass:
         config = self._whisper.model.config
         like: dict[str, Any] = {"dtype": self._whisper.dtype, "device": self._whisper.device}
         frames = config.max_source_positions
-        self._sizes = sizes_up_to(most)
         self._features = torch.zeros(most, config.num_mel_bins, 2 * frames, **like)
         self._hidden = torch.zeros(most, frames, config.d_model, **like)
         self._replay = Replayer[int](self._run, capture_of(self._accelerator))
+        self._sizes = sizes_up_to(most)
+        self._launch(most)  # the largest first: in the memory of its graph the others find room
 
     @torch.inference_mode()
     def __call__(self, features: Tensor) -> list[Tensor]:
@@ -62,6 +63,10 @@ class EncoderPass:
         count = len(features)
         size = next(size for size in self._sizes if size >= count)
         self._features[:count].copy_(features)
+        self._launch(size)
+        return [self._hidden[row].clone() for row in range(count)]
+
+    def _launch(self, size: int) -> None:
         try:
             self._replay(size)
         except RuntimeError as error:
@@ -70,7 +75,6 @@ class EncoderPass:
             log.warning("the encoder goes on without the attention that has no plan for it: %s", error)
             self._varied = True
             self._replay(size)
-        return [self._hidden[row].clone() for row in range(count)]
 
     @torch.inference_mode()
     def _run(self, size: int) -> None:

@@ -70,6 +70,15 @@ class Intake:
         """From now on at most so many windows in a micro-batch."""
         self._encoder.limit(most)
 
+    def follow(self) -> None:
+        """What was launched so far, as weights that were joined, comes before every micro-batch from now on."""
+        self._encoder.follow()
+
+    def wait(self) -> None:
+        """Until the micro-batch under way has run."""
+        if self._under_way is not None:
+            self._under_way[1].wait()
+
     def start(self, most: int) -> int:
         """Begins to encode up to `most` windows, says how many. They stay in `fresh` should that fail."""
         assert self._under_way is None, "one micro-batch at a time"

@@ -102,7 +102,7 @@ def plan(profile: TranscriptionProfile, shapes: Shapes, room_bytes: int | None) 
     room = max(0, int(room_bytes * _USABLE_SHARE) - _WORKSPACE_BYTES)
     wished = MOST_SLOTS if profile.batch_from_card else profile.batch_size
     encode = max(1, min(MOST_AT_ONCE, wished, room // 4 // shapes.encode_bytes))
-    left = room - encode * (shapes.encode_bytes + shapes.kept_bytes)
+    left = room - encode * (shapes.encode_bytes + 2 * shapes.kept_bytes)
     slots = max(1, min(wished, left // (shapes.slot_bytes + shapes.kept_bytes)))
     if slots < wished and slots > _EIGHTS_FROM:
         slots -= slots % 8

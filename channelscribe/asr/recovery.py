@@ -101,6 +101,8 @@ class Recovery:
 
     def _refused(self) -> None:
         self._gate.out_of_memory()
+        with self._accelerator.background():
+            self._accelerator.record().synchronize()  # what is under way may read what is to be given back
         self._accelerator.release_memory()
 
     def _less_encoding(self, tried: int) -> bool:
@@ -145,7 +147,9 @@ class Recovery:
             log.warning("too little memory for the slots, going on with %d", self.plan.slots)
             self._refused()
 
-        return until_it_fits(lambda: build(self.plan.slots), fewer)
+        built = until_it_fits(lambda: build(self.plan.slots), fewer)
+        self.intake.follow()
+        return built
 
     @staticmethod
     def _sort_out(error: Exception) -> None:

@@ -96,12 +96,13 @@ class Scheduler:
         self._decode(most)
 
     def _encode(self, most: int) -> None:
-        """Until slots and stock are full or nothing waits; leaves a micro-batch running when slots are full enough."""
+        """Until slots and stock are full or nothing waits. Leaves a micro-batch running when slots are full enough, and
+        where it runs beside the decode steps whenever there is a window to decode."""
         while not self._stopping():
             filled = len(self._decoding.live) + len(self._intake.ready)
             if self._intake.under_way:
                 finished = self._intake.finished
-                if filled >= _FULL_ENOUGH * most and not finished:
+                if not finished and (filled >= _FULL_ENOUGH * most or (self._ahead and filled)):
                     return
                 self._guarded_encode(self._intake.fetch if finished else self._await_encoding)
                 continue
@@ -118,12 +119,15 @@ class Scheduler:
         if len(self._intake.fresh) < size:
             self._intake.add(self._pool.poll(size - len(self._intake.fresh)))
         there = len(self._intake.fresh)
-        return there > 0 and (spare < 0 or (spare == 0 and there >= size))
+        stock = size if self._ahead else 1
+        return there > 0 and (spare < 0 or (spare < stock and there >= size))
 
     def _start(self, size: int) -> None:
         count = self._tried = min(size, len(self._intake.fresh))
         with self._step("encode", count):
             self._intake.start(count)
+            if self._gate.slowed:
+                self._intake.wait()
         self._tally.encoded += count
         self._tally.micro_batches += 1
         self._recovery.encoded(count)
@@ -160,7 +164,7 @@ class Scheduler:
             self._tally.chunk(len(self._decoding.live), most)
             self._decoding.launch()
             self._hand_out_ended()
-            self._ended += self._decoding.collect()
+            self._ended += self._decoding.collect(wait=self._gate.slowed)
 
     def _to_admit(self, most: int) -> list[Heard]:
         if self._recovery.decode_alone:

@@ -167,7 +167,8 @@ def choose(
         if wanted == "kernel":
             message = f"The attention kernel does not work on {device} ({why}); set {OVERRIDE}=twin."
             raise EnvironmentFailure(message, code="no_kernel") from error
-        log.warning("attention in the decode step runs as plain PyTorch, since its kernel does not work: %s", why)
+        level = logging.INFO if isinstance(error, ModuleNotFoundError) else logging.WARNING
+        log.log(level, "attention in the decode step runs as plain PyTorch, since its kernel does not work: %s", why)
         return TWIN
     return SingleQuery("kernel", kernel)
 

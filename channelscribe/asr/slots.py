@@ -1,7 +1,8 @@
 """A fixed number of slots in which windows are decoded; whichever ends first makes room for the next.
 
 The engine's thread admits encoded windows, launches a few steps for all living ones and collects what has ended. The
-tokens of a window do not depend on the number of slots, on its neighbours, or on when it came. On a GPU a chunk of
+tokens of a window do not depend on the number of slots, on its neighbours, or on when it came (in 16 bits up to ties:
+a library's products may add in another order for another number of rows). On a GPU a chunk of
 steps is launched before the last one is looked at, so that the GPU never waits for the host; on the CPU looking is free
 and a window leaves at its last token.
 """
@@ -143,9 +144,10 @@ class Slots:
             if self._looks_always:
                 self._look()
 
-    def collect(self) -> list[tuple[Any, Attempt]]:
-        """Windows whose end has been seen; their slots are free. Where launches run later, the last chunk is left."""
-        left = 1 if self._accelerator.asynchronous else 0
+    def collect(self, *, wait: bool = False) -> list[tuple[Any, Attempt]]:
+        """Windows whose end has been seen; their slots are free. Where launches run later, the last chunk is left,
+        unless `wait` is set."""
+        left = 1 if self._accelerator.asynchronous and not wait else 0
         while len(self._under_way) > left:
             self._look()
         ended, self._ended = self._ended, []

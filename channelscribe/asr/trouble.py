@@ -23,13 +23,23 @@ _NO_MEMORY = (
     "not enough memory",
     "alloc_cpu",
     "_alloc_failed",
+    "allocation_failed",
     "cublas_status_not_initialized when calling `cublascreate",
     "cudaerrormemoryallocation",
     "cuda_error_out_of_memory",
 )
 # After these no CUDA call of the process works any more, or no result of it can be trusted. A window is to blame for
 # none of them, and none is worth a second try in this process.
-_LOST = ("cuda error", "cublas_status", "cudnn_status", "cufft_", "cusolver_status", "nvml", "driver error")
+_LOST = (
+    "cuda error",
+    "cublas_status",
+    "cudnn_status",
+    "cufft_",
+    "cusolver_status",
+    "nvml",
+    "driver error",
+    "triton error",
+)
 # These refuse one call and leave the device as it was.
 _REFUSED = ("stream is capturing", "capture", "invalid argument", "invalid configuration", "not supported")
 _NO_PLAN = ("execution plan", "cudnn_status_not_supported", "no available kernel", "unable to find an engine")

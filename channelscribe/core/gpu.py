@@ -199,6 +199,11 @@ class Gate(Protocol):
         ...
 
     @property
+    def slowed(self) -> bool:
+        """Steps rest after each other, in proportion to how long they took: a step must not leave work behind."""
+        ...
+
+    @property
     def held_s(self) -> float:
         """Seconds for which steps have been held or slowed so far."""
         ...
@@ -208,6 +213,7 @@ class OpenGate:
     """No guard: everything may run."""
 
     held_s = 0.0
+    slowed = False
 
     def step(self, stage: str, batch: int, stopping: Callable[[], bool]) -> AbstractContextManager[None]:
         return nullcontext()

@@ -19,6 +19,7 @@ from channelscribe.core.gpu import Cause, Load
 from channelscribe.gpu.batching import BatchControl
 
 log = logging.getLogger(__name__)
+_WORTH_GIVING_BACK_BYTES = 1 << 30
 SLICE_S = 0.05  # a waiting step looks this often whether it may go on
 LEAST_S = 1e-3  # no clock tells less apart
 COLLECT_S = 30.0  # emptying the allocator's cache makes the next steps ask the driver again; not more often than this
@@ -68,6 +69,11 @@ class GuardGate:
         with self._lock:
             self._batches.refused(max(1, self._batch), self._clock.monotonic())
             self._collect_asked, self._collected_s = True, None
+
+    @property
+    def slowed(self) -> bool:
+        with self._lock:
+            return self._duty < 1.0
 
     @property
     def held_s(self) -> float:
@@ -266,10 +272,17 @@ class _Step:
 
 
 def give_back_memory() -> None:
-    """Python's garbage, then the blocks that torch's allocator keeps without use. Without a card: only the first."""
-    gc.collect()
+    """Python's garbage, then the blocks that torch's allocator keeps without use. Without a GPU: only the first.
+
+    Both hold the engine up, so neither happens while the allocator keeps less than 1 GiB without use.
+    """
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        before = torch.cuda.memory_reserved()
-        torch.cuda.empty_cache()
-        log.info("gave %d MiB back to the card", (before - torch.cuda.memory_reserved()) >> 20)
+    if torch is None or not torch.cuda.is_initialized():
+        gc.collect()
+        return
+    before = torch.cuda.memory_reserved()
+    if before - torch.cuda.memory_allocated() < _WORTH_GIVING_BACK_BYTES:
+        return
+    gc.collect()
+    torch.cuda.empty_cache()
+    log.info("gave %d MiB back to the GPU", (before - torch.cuda.memory_reserved()) >> 20)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -15,6 +17,8 @@ from channelscribe.asr.accelerator import Cuda, Mps, Unified, accelerator_for
 
 class FakeStream:
     made = 0
+    asked_on: ClassVar[list[int]] = []
+    now: ClassVar[Any] = None
 
     def __init__(self, device: Any = None, priority: int = 0) -> None:
         FakeStream.made += 1
@@ -22,6 +26,7 @@ class FakeStream:
 
     @staticmethod
     def priority_range() -> tuple[int, int]:
+        FakeStream.asked_on.append(FakeStream.now())
         return 0, -5
 
 
@@ -30,20 +35,28 @@ class FakeAllocator:
 
     def __init__(self) -> None:
         self.capturing: list[Any] = []
+        self.graphs: dict[Any, weakref.WeakSet[Any]] = {}
 
 
 class FakeGraph:
     """`capture_end` raises before it tells the allocator, as in torch 2.11 (pytorch issue 180395)."""
 
-    broken = False
+    broken = unable = False
 
     def __init__(self, allocator: FakeAllocator) -> None:
         self._allocator, self._pool = allocator, None
 
     def capture_begin(self, pool: Any, capture_error_mode: str) -> None:
         assert capture_error_mode == "thread_local"
+        assert not torch.is_inference_mode_enabled(), "up to torch 2.10 the next capture could not fill what this makes"
+        assert not gc.isenabled()
+        known = self._allocator.graphs.get(pool)
+        assert known is None or len(known), "use_count > 0 INTERNAL ASSERT FAILED"
         self._pool = pool
         self._allocator.capturing.append(pool)
+        if FakeGraph.unable:
+            raise RuntimeError("CUDA error: operation not permitted")
+        self._allocator.graphs.setdefault(pool, weakref.WeakSet()).add(self)
 
     def capture_end(self) -> None:
         if FakeGraph.broken:
@@ -60,7 +73,7 @@ class FakeCuda:
 
     def __init__(self) -> None:
         self.allocator = FakeAllocator()
-        self.now_device, self.now_stream, self.pools = 0, FakeStream(), 0
+        self.now_device, self.now_stream, self.pools, self.emptied = 0, FakeStream(), 0, 0
 
     def get_device_capability(self, device: Any) -> tuple[int, int]:
         return 9, 0
@@ -86,6 +99,10 @@ class FakeCuda:
 
     def current_stream(self, device: Any = None) -> FakeStream:
         return self.now_stream
+
+    def empty_cache(self) -> None:
+        assert not self.allocator.capturing, "captures_underway.empty() INTERNAL ASSERT FAILED"
+        self.emptied += 1
 
     def graph_pool_handle(self) -> tuple[int, int]:
         self.pools += 1
@@ -114,11 +131,14 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
 
     monkeypatch.setattr(module, "torch", FakeTorch())
     monkeypatch.setattr(FakeGraph, "broken", False)
+    monkeypatch.setattr(FakeStream, "now", fake.current_device)
+    monkeypatch.setattr(FakeStream, "asked_on", [])
     return fake
 
 
 def test_decoding_has_the_higher_priority_and_neither_is_the_default_stream(cuda: FakeCuda) -> None:
     gpu = Cuda(torch.device("cuda", 1))
+    assert FakeStream.asked_on == [1], "on another GPU the question makes a context there"
     default = cuda.current_stream()
     with gpu.current():
         decoding = cuda.current_stream()
@@ -134,12 +154,35 @@ def test_decoding_has_the_higher_priority_and_neither_is_the_default_stream(cuda
 def test_graphs_of_one_stream_share_a_pool_and_streams_do_not(cuda: FakeCuda) -> None:
     gpu = Cuda(torch.device("cuda", 0))
     with gpu.current():
-        gpu.capture(lambda: None)
-        gpu.capture(lambda: None)
+        kept = [gpu.capture(lambda: None), gpu.capture(lambda: None)]
         with gpu.background():
-            gpu.capture(lambda: None)
-    assert len(gpu._pools) == 2
+            kept.append(gpu.capture(lambda: None))
+    assert len(cuda.allocator.graphs) == 2
     assert not cuda.allocator.capturing
+    assert cuda.emptied == len(kept), "a capture cannot use what is cached"
+
+
+def test_a_pool_whose_graphs_have_died_is_not_used_again(cuda: FakeCuda) -> None:
+    gpu = Cuda(torch.device("cuda", 0))
+    with gpu.current():
+        for _ in range(3):
+            replay = gpu.capture(lambda: None)
+            replay()
+            del replay
+            gc.collect()
+    assert len(cuda.allocator.graphs) == 3
+
+
+def test_a_capture_that_cannot_begin_leaves_the_allocator_as_it_was(
+    cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = Cuda(torch.device("cuda", 0))
+    monkeypatch.setattr(FakeGraph, "unable", True)
+    monkeypatch.setattr(FakeGraph, "broken", True)
+    with torch.inference_mode(), gpu.current(), pytest.raises(RuntimeError, match="not permitted"):
+        gpu.capture(lambda: None)
+    assert not cuda.allocator.capturing
+    assert gc.isenabled()
 
 
 @pytest.mark.parametrize("broken", [False, True], ids=["the function raises", "and the stream is invalidated"])
@@ -171,7 +214,10 @@ def test_a_capture_that_cannot_be_ended_is_told_and_leaves_the_allocator_as_it_w
     with gpu.current(), pytest.raises(RuntimeError, match="previous error during capture"):
         gpu.capture(lambda: None)
     assert not cuda.allocator.capturing
-    assert not gpu._pools, "what is in a pool of a failed capture is not known"
+    with gpu.current():
+        monkeypatch.setattr(FakeGraph, "broken", False)
+        gpu.capture(lambda: None)
+    assert len(cuda.allocator.graphs) == 2, "what is in the pool of a failed capture is not known"
 
 
 def test_a_thread_that_has_another_device_captures_nothing_in_silence(cuda: FakeCuda) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
@@ -150,6 +150,44 @@ class Striking(Watched):
             if self._left == 0:
                 self._strike()
         return super().step(stage, batch, stopping)
+
+
+class Slowed(Watched):
+    """A gate whose guard has steps rest, in proportion to how long they took; notes how many looked at the device."""
+
+    slowed = True
+
+    def __init__(self, gpu: GpuStandIn) -> None:
+        super().__init__()
+        self._gpu, self.left_behind = gpu, list[str]()
+
+    @contextmanager
+    def _step(self, stage: str) -> Iterator[None]:
+        before = len(self._gpu.waits)
+        yield
+        looked = [wait for wait in self._gpu.waits[before:] if wait.what == "event"]
+        if stage in ("encode", "decode") and not looked:
+            self.left_behind.append(stage)
+
+    def step(self, stage: str, batch: int, stopping: Callable[[], bool]) -> AbstractContextManager[None]:
+        super().step(stage, batch, stopping)
+        return self._step(stage)
+
+
+def test_a_step_that_is_to_rest_leaves_no_work_behind(profile: TranscriptionProfile, wanted: dict[str, Any]) -> None:
+    """Else the GPU would go on with it while the step rests."""
+    gpu = GpuStandIn()
+    gate = Slowed(gpu)
+    with WhisperEngine(profile, MemoryListener(windows), load=onto(gpu), gate=gate) as engine:
+        assert texts(run(engine, NAMES)) == texts(wanted)
+    assert {stage for stage, _ in gate.steps} >= {"encode", "decode"}
+    assert not gate.left_behind
+    gpu = GpuStandIn()
+    gate = Slowed(gpu)
+    gate.slowed = False
+    with WhisperEngine(profile, MemoryListener(windows), load=onto(gpu), gate=gate) as engine:
+        run(engine, NAMES)
+    assert set(gate.left_behind) == {"encode", "decode"}
 
 
 REFUSALS: dict[str, tuple[faults.Call, faults.MakeError]] = {

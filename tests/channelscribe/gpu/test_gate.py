@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 from channelscribe.core.gpu import Cause
-from channelscribe.gpu.gate import COLLECT_S, GuardGate
+from channelscribe.gpu.gate import COLLECT_S, GuardGate, give_back_memory
 from tests.channelscribe.gpu.bench import StepClock, never
 
 
@@ -198,3 +200,20 @@ def test_many_threads_pass_a_gate_that_opens_and_closes() -> None:
     assert not late.is_alive()
     gate.take_load()
     assert gate.take_load().busy_share == 0.0
+
+
+@pytest.mark.parametrize(("idle_gib", "emptied"), [(0.5, 0), (3.0, 1)])
+def test_memory_is_given_back_only_where_there_is_some(
+    monkeypatch: pytest.MonkeyPatch, idle_gib: float, emptied: int
+) -> None:
+    """A planned GPU is always above the mark for collection; collecting for nothing would hold it up for a second."""
+    calls: list[str] = []
+    cuda = SimpleNamespace(
+        is_initialized=lambda: True,
+        memory_reserved=lambda: 20 << 30,
+        memory_allocated=lambda: int((20 - idle_gib) * (1 << 30)),
+        empty_cache=lambda: calls.append("emptied"),
+    )
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    give_back_memory()
+    assert len(calls) == emptied
