@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks.child import same_words
+from benchmarks import child
+from benchmarks.child import measure, same_words
 from benchmarks.clocked import ARCHITECTURES, MOST_TOKENS, WINDOW_S, checkpoint, sound_of, words_of
 from benchmarks.engine import Ours
 from benchmarks.job import Job
 from benchmarks.peers import HfGenerate, missing, open_contender
 from benchmarks.vocabulary import REGULAR, special_ids, vocabulary
-from benchmarks.workloads import variable
+from benchmarks.workloads import descending, variable
 from channelscribe.asr.plausible import compression_ratio
 from channelscribe.core.window import RATE_HZ
 
@@ -60,6 +62,43 @@ def test_our_engine_says_what_it_did(mini: Path) -> None:
     assert stages["windows"] == work.windows and stages["fallbacks"] == 0
     assert 0 < stages["mean_occupancy"] <= 1
     assert stages["tokens"] >= work.tokens
+
+
+def test_the_clock_runs_for_the_run_alone(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that each call sets on."""
+    calls: list[str] = []
+    costs = {"warm": 100.0, "begun": 10.0, "run": 7.0, "close": 1000.0}
+
+    class Clocked:
+        def warm(self) -> None:
+            calls.append("warm")
+
+        def run(self) -> list[str]:
+            calls.append("run")
+            return []
+
+        def stages(self) -> dict[str, Any]:
+            return {}
+
+        def close(self) -> None:
+            calls.append("close")
+
+    monkeypatch.setattr("benchmarks.peers.open_contender", lambda job, takes: Clocked())
+    monkeypatch.setattr(child, "time", SimpleNamespace(perf_counter=lambda: sum(costs[call] for call in calls)))
+    result = measure(job(mini, "channelscribe"), begun=lambda: calls.append("begun"))
+    assert calls == ["warm", "begun", "run", "close"]
+    assert result.wall_s == costs["run"]
+
+
+def test_all_that_warms_is_run_before_and_does_not_count(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Job, "warmups", lambda self: descending(3, tokens=20))
+    ours = Ours(job(mini, "channelscribe"), ())
+    try:
+        ours.warm()
+        assert ours.totals().windows == 3 + 2
+        assert ours.stages()["windows"] == 0
+    finally:
+        ours.close()
 
 
 def test_a_full_window_is_no_repetition(mini: Path) -> None:

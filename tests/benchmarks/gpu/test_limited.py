@@ -17,7 +17,7 @@ ROOM = Limits(60.0, 1 << 30)
 # A process of its own session that holds the standard output of the one that starts it.
 LEAVE = """
 import subprocess, sys
-left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session={own})
+left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session={own})
 print(left.pid, flush=True)
 """
 
@@ -43,7 +43,7 @@ def test_how_it_ended_is_told(code: str, how: str, why: str) -> None:
 
 def test_one_that_ignores_signals_is_stopped_with_all_that_it_started() -> None:
     ignoring = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
-    found = run(f"{ignoring}{LEAVE.format(own=False)}\ntime.sleep(600)", Limits(1.5, 1 << 30))
+    found = run(f"{ignoring}{LEAVE.format(own=False)}\ntime.sleep(60)", Limits(1.5, 1 << 30))
     assert found.how == OVER_TIME
     assert not alive(int(found.said))
 
@@ -67,7 +67,7 @@ def test_what_it_leaves_behind_is_ended(own: bool) -> None:
 def test_nothing_else_is_touched() -> None:
     import subprocess
 
-    beside = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    beside = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
         run(LEAVE.format(own=True))
         assert beside.poll() is None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
 
 from benchmarks.gpu import flow as flow_part
+from benchmarks.gpu import race as race_part
 from benchmarks.gpu.encoder_times import encoder_times
 from benchmarks.gpu.engine_parts import Steps, first_calls, loaded
 from benchmarks.gpu.facts import facts
@@ -21,7 +23,8 @@ from benchmarks.gpu.stage import Stage
 from benchmarks.gpu.step_times import step_times
 from benchmarks.gpu.table import markdown
 from benchmarks.gpu.trace import busy
-from benchmarks.workloads import many
+from benchmarks.job import Job
+from benchmarks.workloads import descending, many
 from tests.benchmarks.gpu.conftest import written
 
 MODES = {mode.name for mode in ALONE}
@@ -82,6 +85,27 @@ def test_files_are_written_before_and_heard(stage: Stage, notes: Notes) -> None:
     assert found["files"] >= 2 and found["mib"] < 1 and found["row"]["workload"] == "files"
 
 
+def test_all_files_are_there_before_anything_is_measured(
+    stage: Stage, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[tuple[Job, set[str]]] = []
+
+    def run(_: Stage, __: Notes, job: Job) -> None:
+        begun.append((job, {path.stem for path in Path(job.media).iterdir()}))
+
+    monkeypatch.setattr(race_part, "run", run)
+    files(replace(stage, files_s=15.0), notes, "mini")
+    ((job, there),) = begun
+    assert there >= {take.name for take in (*job.work().takes, *job.warmups())}
+
+
+def test_files_are_encoded_beside_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them waits for the others; one after the other none would ever come."""
+    together = Barrier(3)
+    monkeypatch.setattr(race_part, "_write_file", lambda folder, take: together.wait(60))
+    write_files(list(many(3).takes), tmp_path, 3)
+
+
 def test_files_are_written_once_by_many_threads(tmp_path: Path) -> None:
     takes = list(many(3).takes)
     write_files(takes, tmp_path, 3)
@@ -116,6 +140,16 @@ def test_a_shape_counts_as_new_once(mini: Path) -> None:
     with first_calls() as met:
         steps.fill()
     assert met == {}
+
+
+def test_warming_meets_every_number_of_rows_that_slots_compute_in(mini: Path) -> None:
+    steps = Steps(loaded(mini, "cpu", "float32"), 13)
+    with first_calls() as met:
+        for live in range(1, 14):
+            steps.fill()
+            steps.slots.drop(range(live, 13))
+            steps.slots.launch(1)
+    assert {int(name.split()[0]) for name in met} == {len(take.tokens) for take in descending(13)}
 
 
 def test_the_tables_hold_what_the_parts_found(stage: Stage, notes: Notes) -> None:

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks.gpu.limited import DIED, FAILED, OVER_MEMORY, OVER_TIME
 from benchmarks.gpu.outcome import DONE, GARBLED, LEFT_OUT, RIGHT, SKIPPED, WRONG, Outcome
+from benchmarks.gpu.part import WORKS, main
 from benchmarks.gpu.plan import FAULTS, Asked, Part, broken
 from benchmarks.gpu.results import MOST_FILES, Results
 from benchmarks.gpu.session import ROOT, Session
@@ -77,9 +79,42 @@ def test_each_way_to_end_has_its_word_and_costs_no_other_part(tmp_path: Path) ->
     assert "but says something" in found["writes nothing"].why
 
 
+def test_all_kinds_of_work_are_done_by_children(tmp_path: Path) -> None:
+    """Checkpoints too: what the parent's own process holds of a GPU, no part after it can have."""
+    begun: list[str] = []
+
+    def command(part: Part, result: Path) -> list[str]:
+        begun.append(part.work)
+        return [sys.executable, "-c", CHILD.format(code="notes.put()"), str(result)]
+
+    results = Results(tmp_path / "out", {})
+    asked = (Part(work, work, 60.0, 0.0, {"arch": "mini"}) for work in WORKS)
+    Session(results, replace(STAGE, folder=str(tmp_path)), 600.0, 1 << 30, command).go(asked)  # type: ignore[arg-type]
+    assert begun == [one.name for one in results.outcomes] == list(WORKS)
+
+
+def test_what_a_part_raises_is_noted_with_its_place(tmp_path: Path) -> None:
+    told, result = {"stage": json.loads(STAGE.json()), "arguments": {"fault": "quake"}}, tmp_path / "result.json"
+    assert main(["broken", json.dumps(told), str(result)]) == 1
+    noted = json.loads(result.read_text(encoding="utf-8"))
+    assert noted["failed"].startswith("KeyError: 'quake' (broken.py:")
+    assert noted["found"]["before"]
+
+
+def test_a_part_that_cannot_be_started_costs_no_other_part(tmp_path: Path) -> None:
+    def command(part: Part, result: Path) -> list[str]:
+        code = CHILD.format(code="notes.put()")
+        return ["/no/such/program"] if part.name == "none" else [sys.executable, "-c", code, str(result)]
+
+    results = Results(tmp_path / "out", {})
+    Session(results, STAGE, 600.0, 1 << 30, command).go(parts("none", "next"))
+    assert [one.state for one in results.outcomes] == [FAILED, DONE]
+    assert "FileNotFoundError" in results.outcomes[0].why
+
+
 def test_a_part_that_is_stopped_keeps_what_it_had_measured(tmp_path: Path) -> None:
     running, results = session(
-        tmp_path, {"slow": "notes.put(ms=6); import time; time.sleep(600)", "next": "notes.put()"}
+        tmp_path, {"slow": "notes.put(ms=6); import time; time.sleep(60)", "next": "notes.put()"}
     )
     running.go(parts("slow", "next", limit_s=5.0))
     slow, following = results.outcomes
@@ -113,7 +148,7 @@ def test_what_has_no_time_is_left_out_and_said(tmp_path: Path) -> None:
 
 
 def test_no_part_goes_on_beyond_the_end(tmp_path: Path) -> None:
-    running, results = session(tmp_path, {"endless": "import time; time.sleep(600)"}, seconds=5.0)
+    running, results = session(tmp_path, {"endless": "import time; time.sleep(60)"}, seconds=5.0)
     running.go(parts("endless", limit_s=500.0))
     assert results.outcomes[0].state == OVER_TIME
     assert results.outcomes[0].seconds < 300

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from channelscribe.asr import accelerator as module
-from channelscribe.asr.accelerator import Cuda, Mps, Unified, accelerator_for
+from channelscribe.asr.accelerator import Cuda, DeviceMemory, Mps, Unified, accelerator_for
 
 
 class FakeStream:
@@ -23,11 +23,40 @@ class FakeStream:
     def __init__(self, device: Any = None, priority: int = 0) -> None:
         FakeStream.made += 1
         self.device, self.priority, self.cuda_stream = device, priority, FakeStream.made
+        self.awaited: list[FakeEvent] = []
 
     @staticmethod
     def priority_range() -> tuple[int, int]:
         FakeStream.asked_on.append(FakeStream.now())
         return 0, -5
+
+    def wait_event(self, event: FakeEvent) -> None:
+        self.awaited.append(event)
+
+
+class FakeEvent:
+    def __init__(self, *, blocking: bool = False) -> None:
+        self.blocking = blocking
+        self.stream: FakeStream | None = None
+
+    def record(self, stream: FakeStream) -> None:
+        self.stream = stream
+
+
+class FakeTensor:
+    """Notes what is asked of it."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+
+    def to(self, device: Any, *, non_blocking: bool = False) -> None:
+        self.asked.append(("to", device, non_blocking))
+
+    def copy_(self, there: Any, *, non_blocking: bool = False) -> None:
+        self.asked.append(("copy_", there, non_blocking))
+
+    def record_stream(self, stream: FakeStream) -> None:
+        self.asked.append(("record_stream", stream))
 
 
 class FakeAllocator:
@@ -69,11 +98,12 @@ class FakeGraph:
 class FakeCuda:
     """What of torch.cuda the module uses; `device` and `stream` are this thread's."""
 
-    Stream = FakeStream
+    Stream, Event = FakeStream, FakeEvent
 
     def __init__(self) -> None:
         self.allocator = FakeAllocator()
         self.now_device, self.now_stream, self.pools, self.emptied = 0, FakeStream(), 0, 0
+        self._default = self.now_stream
 
     def get_device_capability(self, device: Any) -> tuple[int, int]:
         return 9, 0
@@ -96,6 +126,17 @@ class FakeCuda:
 
     def current_device(self) -> int:
         return self.now_device
+
+    def default_stream(self, device: Any = None) -> FakeStream:
+        return self._default
+
+    def mem_get_info(self, device: torch.device) -> tuple[int, int]:
+        return 1000 * device.index + 5, 1000 * device.index + 9
+
+    def memory_allocated(self, device: torch.device) -> int:
+        return 1000 * device.index + 1
+
+    memory_reserved = max_memory_allocated = max_memory_reserved = memory_allocated
 
     def current_stream(self, device: Any = None) -> FakeStream:
         return self.now_stream
@@ -146,6 +187,8 @@ def test_decoding_has_the_higher_priority_and_neither_is_the_default_stream(cuda
         with gpu.background():
             encoding = cuda.current_stream()
         assert cuda.current_stream() is decoding
+    with gpu.background():
+        assert (cuda.current_device(), cuda.current_stream()) == (1, encoding)
     assert len({id(default), id(decoding), id(encoding)}) == 3
     assert decoding.priority < encoding.priority, "lower numbers come first"
     assert (cuda.current_device(), cuda.current_stream()) == (0, default)
@@ -226,13 +269,60 @@ def test_a_thread_that_has_another_device_captures_nothing_in_silence(cuda: Fake
         gpu.capture(lambda: None)
 
 
-def test_copies_into_the_hosts_memory_may_be_made_outside_inference_mode() -> None:
+@pytest.mark.parametrize("kind", [Unified, Mps, Cuda])
+def test_copies_into_the_hosts_memory_may_be_made_outside_inference_mode(
+    cuda: FakeCuda, kind: type[Unified] | type[Mps] | type[Cuda]
+) -> None:
     """The tokens of every window go this way; the host's memory was made inside."""
-    gpu = Mps(torch.device("cpu"))
+    gpu = kind(torch.device("cuda", 0) if kind is Cuda else torch.device("cpu"))
     with torch.inference_mode():
-        here, there = gpu.host_tensor(3, dtype=torch.int64), torch.arange(3)
+        here, there = torch.empty(3, dtype=torch.int64), torch.arange(3)
     gpu.download(here, there)
     assert here.tolist() == [0, 1, 2]
+
+
+def test_copies_are_pinned_and_the_host_does_not_wait_for_them(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, tensor, made = Cuda(torch.device("cuda", 1)), FakeTensor(), list[dict[str, Any]]()
+    gpu.upload(tensor)  # type: ignore[arg-type]
+    gpu.download(tensor, tensor)  # type: ignore[arg-type]
+    assert tensor.asked == [("to", torch.device("cuda", 1), True), ("copy_", tensor, True)]
+    monkeypatch.setattr(module.torch, "empty", lambda shape, **more: made.append(more), raising=False)
+    gpu.host_tensor(3, dtype=torch.int16)
+    assert made == [{"dtype": torch.int16, "pin_memory": True}]
+
+
+def test_marks_waits_and_uses_are_those_of_the_current_stream(cuda: FakeCuda) -> None:
+    gpu, tensor = Cuda(torch.device("cuda", 1)), FakeTensor()
+    with gpu.current():
+        decoding = cuda.current_stream()
+        with gpu.background():
+            encoding, mark = cuda.current_stream(), gpu.record()
+        gpu.wait_for(mark)
+        gpu.hand_over(tensor)  # type: ignore[arg-type]
+    assert isinstance(mark, FakeEvent)
+    assert mark.stream is encoding
+    assert mark.blocking, "who waits for it sleeps"
+    assert (decoding.awaited, encoding.awaited) == ([mark], [])
+    assert tensor.asked == [("record_stream", decoding)]
+
+
+def test_memory_is_that_of_its_own_device(cuda: FakeCuda) -> None:
+    memory = Cuda(torch.device("cuda", 1)).memory()
+    assert memory == DeviceMemory(1005, 1009, 1001, 1001, 1001, 1001)
+
+
+def test_varied_attention_leaves_cudnn_out_and_puts_it_back(cuda: FakeCuda) -> None:
+    gpu, enabled = Cuda(torch.device("cuda", 0)), torch.backends.cuda.cudnn_sdp_enabled
+    before = enabled()
+    try:
+        for wanted in (True, False):
+            torch.backends.cuda.enable_cudnn_sdp(wanted)
+            with pytest.raises(RuntimeError, match="no plan"), gpu.varied_attention(), gpu.varied_attention():
+                assert not enabled()
+                raise RuntimeError("no plan")
+            assert enabled() is wanted
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
 
 
 def test_each_kind_of_device_has_its_accelerator() -> None:

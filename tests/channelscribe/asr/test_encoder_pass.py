@@ -110,6 +110,17 @@ def test_voters_cost_no_wait_of_the_host(folder: Path) -> None:
     assert all(sum(row) == pytest.approx(1.0) for row in probs.values())
 
 
+def test_what_was_encoded_may_go_while_the_decoder_still_reads_it(folder: Path) -> None:
+    """As when a file is cancelled right after its windows were admitted."""
+    gpu = GpuStandIn()
+    with gpu.current():
+        encoder = Encoder(loaded_on(folder, gpu), 2)
+        rows, _ = encoder.start(noises(2, 2.0)).fetch()
+        assert torch.stack(rows).shape == (2, 100, 64)
+        del rows
+        assert not gpu.hazards
+
+
 def test_the_first_logits_are_those_of_transformers(folder: Path) -> None:
     whisper = load_whisper(resolve_model(TranscriptionProfile(model=str(folder))), CPU)
     encoder = Encoder(whisper)

@@ -18,6 +18,7 @@ import torch
 
 from channelscribe.asr import decoding
 from channelscribe.asr.device import DeviceChoice
+from channelscribe.asr.judging import Judge
 from channelscribe.asr.loading import LoadedWhisper, load_whisper
 from channelscribe.asr.model import ModelRef
 from channelscribe.asr.slots import Slots
@@ -134,7 +135,35 @@ def test_only_the_encoders_few_sizes_are_left_to_a_backend_that_plans_each_shape
     gpu = GpuStandIn()
     with WhisperEngine(profile, MemoryListener(windows), load=onto(gpu)) as engine:
         run(engine, NAMES)
-    assert 0 < len(gpu.attention_shapes) <= 4  # of 1, 2, 4 and 8 windows
+    assert gpu.attention_shapes
+    assert all(query == keys and query[0] in (1, 2, 4, 8) for query, keys in gpu.attention_shapes), "over itself alone"
+
+
+def test_texts_are_made_while_the_next_steps_run(
+    profile: TranscriptionProfile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spelling a window is the host's work, in which a GPU that was given nothing would wait."""
+    order: list[str] = []
+
+    def watch(kind: type[Slots] | type[Judge], name: str) -> None:
+        real = getattr(kind, name)
+
+        def call(*given: Any, **more: Any) -> Any:
+            order.append(name)
+            return real(*given, **more)
+
+        monkeypatch.setattr(kind, name, call)
+
+    watch(Slots, "launch")
+    watch(Slots, "collect")
+    watch(Judge, "hear")
+    with WhisperEngine(profile, MemoryListener(windows), load=onto(GpuStandIn())) as engine:
+        run(engine, NAMES)
+    before, last = list[str](), ""
+    for name in order:
+        before += [last] if name == "hear" else []
+        last = last if name == "hear" else name
+    assert before.count("launch") > len(before) / 2, "but for the last, when no window is left to launch for"
 
 
 class Striking(Watched):

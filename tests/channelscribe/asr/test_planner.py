@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channelscribe.asr.planner import MOST_SLOTS, Plan, Shapes, plan, room_within
+from channelscribe.asr.planner import MOST_SLOTS, Plan, Shapes, plan, room_on, room_within
 from channelscribe.core.profile import Preset, TranscriptionProfile
+from tests.emulators.gpu_device import GpuStandIn
 
 GIB = 1 << 30
 LARGE = Shapes(width=1280, decoder_layers=32, frames=1500, positions=448, element_bytes=2)
@@ -36,7 +38,9 @@ def test_a_plan_fits_its_room_or_is_the_smallest(shape: Shapes, room: int, autom
     needed = found.slots * (shape.slot_bytes + shape.kept_bytes) + found.encode * (
         shape.encode_bytes + shape.kept_bytes
     )
-    assert needed <= room or found.slots == 1
+    left = 0.92 * room - (768 << 20)  # the rest is for cuBLAS, graphs and the gaps between an allocator's blocks
+    assert needed <= left or found.slots == 1
+    assert found.encode * shape.encode_bytes <= left / 4 or found.encode == 1
 
 
 @given(shapes, st.integers(0, 100 * GIB), st.integers(0, 40 * GIB))
@@ -53,6 +57,16 @@ def test_presets_on_a_card_of_24_gib() -> None:
     assert plan(AUTO, TURBO, room).slots > 200
 
 
+def test_what_torch_keeps_of_freed_memory_is_room_still() -> None:
+    gpu = GpuStandIn(others_bytes=4 * GIB)
+    with gpu.current():
+        before = room_on(gpu, AUTO)
+        freed = torch.zeros(1 << 20, device=gpu.device)
+        del freed
+        assert gpu.memory().reserved > gpu.memory().allocated
+        assert room_on(gpu, AUTO) == before == 18 * GIB
+
+
 def test_without_a_card_the_profile_decides() -> None:
     assert plan(AUTO, LARGE, None).slots == TranscriptionProfile().batch_size
     assert plan(TranscriptionProfile(batch_size=3), LARGE, None).encode == 3
@@ -62,6 +76,8 @@ def test_without_a_card_the_profile_decides() -> None:
     ("budget_gib", "free_gib", "total_gib", "room_gib"),
     [
         (0, 24, 24, 22),
+        (0, 48, 48, 44),
+        (0, 120, 144, 108),
         (0, 20, 24, 18),
         (10, 24, 24, 10),
         (10, 20, 24, 6),

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from channelscribe.asr import loading
 from channelscribe.asr.cache import positions_of
 from channelscribe.asr.loading import LoadedWhisper, load_whisper
 from channelscribe.asr.model import resolve_model
@@ -19,6 +20,7 @@ from channelscribe.asr.slots import Slots, Start
 from channelscribe.core.profile import TranscriptionProfile
 from tests.channelscribe.asr.models import CPU, Tiny
 from tests.emulators.gpu_device import GpuStandIn
+from tests.emulators.gpu_device.events import Mark
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +79,32 @@ def test_a_chunk_is_looked_at_when_the_next_has_been_launched(gpu: GpuStandIn, w
     assert [wait.what for wait in gpu.waits[waited:]] == ["event"]
 
 
+def test_the_chunk_that_was_launched_last_is_not_awaited(
+    gpu: GpuStandIn, whisper: LoadedWhisper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each chunk has host memory and a mark of its own: of one for both the host would wait for the later."""
+    marks, awaited = list[Mark](), list[Mark]()
+    record, synchronize = gpu.record, Mark.synchronize
+
+    def recorded() -> Mark:
+        marks.append(record())
+        return marks[-1]
+
+    def waited(mark: Mark) -> None:
+        awaited.append(mark)
+        synchronize(mark)
+
+    slots = Slots(whisper, 4)
+    slots.admit(starts(whisper, 4))
+    monkeypatch.setattr(gpu, "record", recorded)
+    monkeypatch.setattr(Mark, "synchronize", waited)
+    for _ in range(3):
+        slots.launch(2)
+        slots.collect()
+    assert len(marks) == 3
+    assert awaited == marks[:2]
+
+
 def test_a_step_that_was_captured_is_one_launch(gpu: GpuStandIn, whisper: LoadedWhisper) -> None:
     slots = Slots(whisper, 4)
     slots.admit(starts(whisper, 4))
@@ -100,6 +128,51 @@ def test_slots_of_a_window_that_ended_are_not_read_again(gpu: GpuStandIn, whispe
         found.update(slots.advance(3))
     assert {key: made.tokens for key, made in found.items()} == {key: made.tokens for key, made in alone.items()}
     assert len({made.tokens for made in found.values()}) > 2
+
+
+def test_ranks_are_closed_without_a_wait(gpu: GpuStandIn, whisper: LoadedWhisper) -> None:
+    slots = Slots(whisper, 8)
+    slots.admit(starts(whisper, 8))
+    slots.launch(1)
+    slots.drop(range(6))
+    waited = len(gpu.waits)
+    slots.launch(1)
+    assert slots.graphs == 2, "the last two windows are the first two rows now"
+    assert len(gpu.waits) == waited
+
+
+def test_dropped_windows_are_not_heard_of_again(gpu: GpuStandIn, whisper: LoadedWhisper) -> None:
+    """The chunk in which they ended is still under way when they go."""
+    slots = Slots(whisper, 2, most_tokens=3)
+    slots.admit(starts(whisper, 2))
+    slots.launch(8)
+    slots.drop([0])
+    slots.launch(8)
+    assert [key for key, _ in slots.collect()] == [1]
+
+
+def test_what_ended_before_the_slots_were_cleared_is_not_told_after(folder: Path) -> None:
+    whisper = load_whisper(resolve_model(TranscriptionProfile(model=str(folder))), CPU)
+    slots = Slots(whisper, 2, most_tokens=1)
+    slots.admit(starts(whisper, 2))
+    slots.launch(8)
+    slots.clear()
+    assert (slots.collect(), slots.free) == ([], 2)
+
+
+def test_who_attends_is_chosen_while_the_device_is_current(
+    gpu: GpuStandIn, whisper: LoadedWhisper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel is compiled and tried there; what it says on another device means nothing."""
+    second, seen = GpuStandIn(1, machine=gpu.machine), list[tuple[torch.device, bool]]()
+
+    def chosen(device: torch.device, *_: object, **__: object) -> SingleQuery:
+        seen.append((device, second.is_current()))
+        return whisper.single_query
+
+    monkeypatch.setattr(loading, "choose", chosen)
+    loading.single_query_for(whisper.model, second)
+    assert seen == [(second.device, True)]
 
 
 def tokens_of(whisper: LoadedWhisper, count: int, **more: bool) -> dict[int, tuple[int, ...]]:
