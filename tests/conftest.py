@@ -14,7 +14,17 @@ import pytest
 
 _HERE = Path(__file__).parent
 # Longest first, so that no process is left alone with a slow file at the end.
-_SLOW = ("deployments/worker", "browser", "flows", "deployments", "notebooks", "speech_model", "channelscribe/youtube")
+_SLOW = (
+    "deployments/worker",
+    "browser",
+    "flows",
+    "deployments",
+    "notebooks",
+    "speech_model",
+    "channelscribe/youtube",
+    "benchmarks/gpu",
+    "channelscribe/asr",
+)
 _TOGETHER = {
     "flows/test_whole_run.py": "whole run",
     "flows/test_again.py": "whole run",

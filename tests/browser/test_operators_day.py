@@ -113,7 +113,7 @@ def start_from_the_form(site: Installation, person: Person) -> str:
 
 def watch(site: Installation, person: Person, run_id: str) -> None:
     """The live table while the slow film is on its way."""
-    wait_for(lambda: "downloading" in live(site, run_id), "a film in flight")
+    wait_for(lambda: "downloading" in live(site, run_id) and SLOW in live(site, run_id), "the slow film in flight")
     if person.pictures:
         wait_for(lambda: all(f"| {s} |" in live(site, run_id) for s in ("downloading", "failed")), "a full table")
     person.go(f"/v2/artifacts/artifact/{artifact(site, run_id, 'live')}", "minutes of sound", "throughput", SLOW)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,9 @@ def test_one_connection_serves_many_requests(film: tuple[YouTubeEmulator, str]) 
     assert b"".join(p.content for p in pieces) == whole
     assert {p.status_code for p in pieces} == {206}
     assert pieces[0].headers["Content-Range"] == f"bytes 0-9999/{len(whole)}"
+    until_s = time.monotonic() + 20  # the emulator counts an answer when it has sent the last of it
+    while emulator.bytes_served(video_id) < len(whole) and time.monotonic() < until_s:
+        time.sleep(0.01)
     assert emulator.bytes_served(video_id) == len(whole)
     assert emulator.media_requests(video_id) == len(pieces)
 
