@@ -5,7 +5,8 @@ a GPU's manners can take its place in tests. `accelerator_for` gives the real on
 
 What holds on an `asynchronous` one: an operation may run long after the call that launched it. Operations of one stream
 run in their order. A `download` holds its values only once an event that was recorded behind it has passed, and memory
-that an `upload` reads must stay as it is until then. Work of another stream counts as done only behind `wait_for`.
+that an `upload` reads must stay as it is until then. Work of another stream counts as done only behind `wait_for`, or
+once the host has synchronised with an event behind it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import gc
 import logging
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -102,7 +103,7 @@ class Accelerator(Protocol):
         ...
 
     def upload(self, host: Tensor) -> Tensor:
-        """A copy on the device. Does not wait where `host` is from `host_tensor`."""
+        """On the device; on the CPU the very same memory. Does not wait where `host` is from `host_tensor`."""
         ...
 
     def download(self, here: Tensor, there: Tensor) -> None:
@@ -356,6 +357,12 @@ class Cuda:
     def release_memory(self) -> None:
         gc.collect()
         torch.cuda.empty_cache()
+
+
+def upload_ints(accelerator: Accelerator, numbers: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
+    """int64 on the device, without waiting for it."""
+    made = torch.tensor(numbers, dtype=torch.int64)
+    return accelerator.upload(accelerator.host_tensor(*made.shape, dtype=torch.int64).copy_(made))
 
 
 def accelerator_for(device: torch.device) -> Accelerator:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from channelscribe.asr.accelerator import upload_ints
 from channelscribe.asr.loading import LoadedWhisper
 from channelscribe.asr.warp import jumps, median_filtered, normalised
 from channelscribe.core.window import RATE_HZ
@@ -56,7 +57,7 @@ def align(
     for places in _groups(tokens, micro_batch):
         prompts = [whisper.vocabulary.prompt(languages[place]) for place in places]
         texts = [tuple(tokens[place]) for place in places]
-        some = encoded.index_select(0, _upload(whisper, places))
+        some = encoded.index_select(0, upload_ints(whisper.accelerator, places))
         batch = _Batch(whisper, some, prompts, texts, [_frames(whisper, samples[p]) for p in places])
         for place, timed in zip(places, batch.timed(), strict=True):
             found[place] = timed
@@ -113,7 +114,7 @@ class _Batch:
         end = whisper.vocabulary.end
         self._width = width - self._prompt
         rows = [[*p, *text, *([end] * width)][:width] for p, text in zip(prompts, texts, strict=True)]
-        self._ids = _upload(whisper, rows)
+        self._ids = upload_ints(whisper.accelerator, rows)
 
     @torch.inference_mode()
     def timed(self) -> list[list[TimedToken]]:
@@ -124,7 +125,10 @@ class _Batch:
                 input_ids=self._ids, encoder_hidden_states=self._encoded, use_cache=False
             ).last_hidden_state
         where = "cpu" if hidden.device.type == "mps" else hidden.device  # MPS knows no float64
-        rows, columns = _upload(self._whisper, self._lengths), _upload(self._whisper, self._frames)
+        rows, columns = (
+            upload_ints(self._whisper.accelerator, self._lengths),
+            upload_ints(self._whisper.accelerator, self._frames),
+        )
         found = jumps(attention.mean.to(where), rows.to(where), columns.to(where))
         moments = self._whisper.accelerator.read(found).tolist()
         return [
@@ -151,7 +155,7 @@ class _Batch:
         ]
         probs = torch.zeros(len(self._texts) * width, device=hidden.device)
         if spoken:
-            index = _upload(self._whisper, spoken)
+            index = upload_ints(self._whisper.accelerator, spoken)
             states = hidden[:, self._prompt - 1 : -1].flatten(0, 1).index_select(0, index)
             chosen = self._ids[:, self._prompt :].flatten().index_select(0, index)
             parts = zip(torch.split(states, _LOGIT_ROWS), torch.split(chosen, _LOGIT_ROWS), strict=True)
@@ -165,13 +169,6 @@ def _probs(logits: Tensor, chosen: Tensor) -> Tensor:
     return logits.float().log_softmax(-1).gather(-1, chosen[:, None])[:, 0].exp()
 
 
-def _upload(whisper: LoadedWhisper, numbers: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
-    """int64 on the device, without waiting for it."""
-    made = torch.tensor(numbers, dtype=torch.int64)
-    host = whisper.accelerator.host_tensor(*made.shape, dtype=torch.int64)
-    return whisper.accelerator.upload(host.copy_(made))
-
-
 class _Attention:
     """Hears the queries of the cross-attentions go by and adds up what its heads look at.
 
@@ -183,7 +180,7 @@ class _Attention:
     ) -> None:
         self._encoded, self._prompt = encoded, prompt
         self._heads = alignment_heads(whisper)
-        self._rows, self._columns = _upload(whisper, lengths), _upload(whisper, frames)
+        self._rows, self._columns = upload_ints(whisper.accelerator, lengths), upload_ints(whisper.accelerator, frames)
         self._longest = max(lengths), max(frames)
         self._width = getattr(whisper.model.config, "median_filter_width", _DEFAULT_MEDIAN_WIDTH)
         self._sum: Tensor | None = None

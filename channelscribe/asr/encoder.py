@@ -48,7 +48,6 @@ class Encoding:
     def fetch(self) -> tuple[list[Tensor], dict[int, list[float]]]:
         """Waits. Each window's encoder output, and the voters' language probabilities by row."""
         self.done.synchronize()
-        self.accelerator.wait_for(self.done)
         for row in self.hidden:
             self.accelerator.hand_over(row)
         probs = [] if self.probs is None else self.probs.tolist()

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from channelscribe.asr.accelerator import upload_ints
 from channelscribe.asr.loading import LoadedWhisper
 
 
@@ -52,7 +52,4 @@ def _attend(attention: Any, x: Tensor, encoded: Tensor) -> Tensor:
 
 def language_tokens(whisper: LoadedWhisper) -> Tensor:
     """int64 [languages] on the device, in the vocabulary's order."""
-    host = whisper.accelerator.host_tensor(len(whisper.vocabulary.languages), dtype=torch.int64)
-    for place, token in enumerate(whisper.vocabulary.languages.values()):
-        host[place] = token
-    return whisper.accelerator.upload(host)
+    return upload_ints(whisper.accelerator, list(whisper.vocabulary.languages.values()))

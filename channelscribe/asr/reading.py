@@ -78,19 +78,22 @@ class Mirror:
             self._event.synchronize()
 
 
-def read(mirror: Mirror, rows: Sequence[int], windows: Sequence[SlotWindow], written: Sequence[int], end: int) -> None:
+def read(
+    mirror: Mirror,
+    rows: Sequence[int],
+    windows: Sequence[SlotWindow],
+    written: Sequence[int],
+    end: int,
+    *,
+    cut_loops: bool,
+) -> None:
     """Goes through the new tokens of windows that have not ended, and notes what they amount to.
 
-    `windows[i]` was in slot `rows[i]` and had written `written[i]` tokens when the chunk had run.
+    `windows[i]` was in slot `rows[i]` and had written `written[i]` tokens when the chunk had run. With `cut_loops` a
+    window ends that turns in circles: looked at after the tokens 1, 9, 17, ...
     """
-    _Reading(mirror, rows, windows, written, end).run(cut_loops=False)
-
-
-def read_cutting_loops(
-    mirror: Mirror, rows: Sequence[int], windows: Sequence[SlotWindow], written: Sequence[int], end: int
-) -> None:
-    """The same, and ends windows that turn in circles: looked at after the tokens 1, 9, 17, ..."""
-    _Reading(mirror, rows, windows, written, end).run(cut_loops=True)
+    if windows:
+        _Reading(mirror, rows, windows, written, end).run(cut_loops)
 
 
 def attempt_of(mirror: Mirror, row: int, window: SlotWindow) -> Attempt:
@@ -102,6 +105,8 @@ def attempt_of(mirror: Mirror, row: int, window: SlotWindow) -> Attempt:
 
 
 class _Reading:
+    """One value a window in every array, in the order of `windows`."""
+
     def __init__(
         self, mirror: Mirror, rows: Sequence[int], windows: Sequence[SlotWindow], written: Sequence[int], end: int
     ) -> None:
@@ -114,9 +119,7 @@ class _Reading:
         self._done = np.zeros(len(windows), np.bool_)
         self._looped = np.zeros(len(windows), np.bool_)
 
-    def run(self, *, cut_loops: bool) -> None:
-        if not len(self._rows):
-            return
+    def run(self, cut_loops: bool) -> None:
         for _ in range(int((self._written - self._read).max())):
             self._one_token(cut_loops)
         for at, window in enumerate(self._windows):

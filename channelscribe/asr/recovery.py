@@ -45,7 +45,7 @@ class Recovery:
         self._profile, self._gate, self._accelerator = profile, gate, accelerator
         self.plan = plan
         self.encode_alone = self.decode_alone = 0
-        self.intake = until_it_fits(lambda: intake(self.plan.encode), self._encode_less)
+        self.intake = until_it_fits(lambda: intake(self.plan.encode), self._halve_encoding)
         self.decoding = self._fitting(decoding)
 
     def encoded(self, count: int) -> None:
@@ -110,11 +110,12 @@ class Recovery:
         if tried <= 1 and self.plan.encode <= 1:
             return False
         self.plan = self.plan.with_less_encoding(tried)
-        self.intake.limit(self.plan.encode)
         log.warning("too little memory to encode %d windows, going on with %d", tried, self.plan.encode)
+        until_it_fits(lambda: self.intake.limit(self.plan.encode), self._halve_encoding)
         return True
 
-    def _encode_less(self) -> None:
+    def _halve_encoding(self) -> None:
+        """After the encoder's own memory was refused. Raises EnvironmentFailure where it is for one window only."""
         if self.plan.encode <= 1:
             raise no_memory(self._profile)
         self.plan = self.plan.with_less_encoding(self.plan.encode)

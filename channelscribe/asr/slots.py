@@ -2,9 +2,9 @@
 
 The engine's thread admits encoded windows, launches a few steps for all living ones and collects what has ended. The
 tokens of a window do not depend on the number of slots, on its neighbours, or on when it came (in 16 bits up to ties:
-a library's products may add in another order for another number of rows). On a GPU a chunk of
-steps is launched before the last one is looked at, so that the GPU never waits for the host; on the CPU looking is free
-and a window leaves at its last token.
+a library's products may add in another order for another number of rows). On a GPU a chunk of steps is launched before
+the last one is looked at, so that the GPU never waits for the host; on the CPU looking is free and a window leaves at
+its last token.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from channelscribe.asr.accelerator import upload_ints
 from channelscribe.asr.cache import SlotCache, positions_of
 from channelscribe.asr.graphs import Replayer, capture_of
 from channelscribe.asr.loading import LoadedWhisper
 from channelscribe.asr.plausible import Attempt
-from channelscribe.asr.reading import Mirror, SlotWindow, attempt_of, read, read_cutting_loops
+from channelscribe.asr.reading import Mirror, SlotWindow, attempt_of, read
 from channelscribe.asr.step import Entries, Shape, SlotState, Step
 
 _LENGTHS = (64, 128, 224)
@@ -81,7 +82,7 @@ class Slots:
     ) -> None:
         if count < 1:
             raise ValueError(f"{count} slots")
-        self.count, self._read = count, read_cutting_loops if cut_loops else read
+        self.count, self._cut_loops = count, cut_loops
         self._start, self._end = whisper.vocabulary.start, whisper.vocabulary.end
         self._most_tokens = most_tokens or whisper.most_tokens
         self._places = positions_of(whisper, self._most_tokens, longest_prompt)
@@ -202,16 +203,12 @@ class Slots:
         moves = list(zip(beyond, holes, strict=False))
         if not moves:
             return
-        sources, targets = self._indices([source for source, _ in moves]), self._indices([to for _, to in moves])
+        sources = upload_ints(self._accelerator, [source for source, _ in moves])
+        targets = upload_ints(self._accelerator, [target for _, target in moves])
         self._state.move(sources, targets)
         self._cache.move(sources, targets)
         for source, target in moves:
             self._windows[target], self._windows[source] = self._windows[source], None
-
-    def _indices(self, rows: Sequence[int]) -> Tensor:
-        host = self._accelerator.host_tensor(len(rows), dtype=torch.int64)
-        host.numpy()[:] = rows
-        return self._accelerator.upload(host)
 
     def _rows(self) -> int:
         """As many as live; a graph is made for each number, so on a GPU only the count, its half, quarter, ..."""
@@ -250,7 +247,8 @@ class Slots:
         chunk.mirror.wait()
         going = [at for at, window in enumerate(chunk.windows) if not window.done]
         windows, rows = [chunk.windows[at] for at in going], [chunk.rows[at] for at in going]
-        self._read(chunk.mirror, rows, windows, [chunk.written[at] for at in going], self._end)
+        written = [chunk.written[at] for at in going]
+        read(chunk.mirror, rows, windows, written, self._end, cut_loops=self._cut_loops)
         over = {id(window): row for window, row in zip(windows, rows, strict=True) if window.done}
         if over:
             freed = [row for row, window in enumerate(self._windows) if id(window) in over]
@@ -268,4 +266,4 @@ class Slots:
                 window.done = True
             self._windows[row] = None
         if rows:
-            self._state.done.index_fill_(0, self._indices(rows), True)
+            self._state.done.index_fill_(0, upload_ints(self._accelerator, rows), True)

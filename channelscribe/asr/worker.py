@@ -77,9 +77,9 @@ class Worker:
     def _work(self) -> None:
         try:
             self._pool.wait()
-            whisper, heap = self._loaded(), HeapTrimmer()
+            (whisper, scheduler), heap = self._begin(), HeapTrimmer()
+            self._scheduler = scheduler
             with whisper.accelerator.current():
-                self._scheduler = scheduler = self._begin(whisper)
                 while not self._stop.is_set():
                     scheduler.turn()
                     heap.trim_when_due()
@@ -94,18 +94,20 @@ class Worker:
         finally:
             self._scheduler = None
 
-    def _loaded(self) -> LoadedWhisper:
+    def _begin(self) -> tuple[LoadedWhisper, Scheduler]:
         begun = time.monotonic()
         with self._gate.step("load", 1, self._stop.is_set):
             if self._stop.is_set():
                 raise Stopped
             whisper = self._load()
-        self._accelerator = whisper.accelerator
+            self._accelerator = whisper.accelerator
+            with whisper.accelerator.current():
+                scheduler = self._scheduler_for(whisper)
         self._tally.loaded_s = time.monotonic() - begun
-        return whisper
+        return whisper, scheduler
 
-    def _begin(self, whisper: LoadedWhisper) -> Scheduler:
-        begun, language = time.monotonic(), known_language(whisper.vocabulary, self._profile.language)
+    def _scheduler_for(self, whisper: LoadedWhisper) -> Scheduler:
+        language = known_language(whisper.vocabulary, self._profile.language)
         if self._profile.window_s > whisper.longest_window_s:
             raise UsageError(
                 f"This model hears at most {whisper.longest_window_s:g} s at once; choose a shorter window than "
@@ -115,7 +117,7 @@ class Worker:
         shapes = Shapes.of(whisper, eight_bits=self._profile.kv_bits == 8)
         planned = plan(self._profile, shapes, room_on(whisper.accelerator, self._profile))
         log.info("%d windows at once, %d encoded at once: %s", planned.slots, planned.encode, planned.reason)
-        scheduler = Scheduler(
+        return Scheduler(
             whisper,
             self._profile,
             planned,
@@ -125,8 +127,6 @@ class Worker:
             tally=self._tally,
             stopping=self._stop.is_set,
         )
-        self._tally.loaded_s += time.monotonic() - begun
-        return scheduler
 
     def _halt(self, error: Exception) -> None:
         """No window can succeed any more: everybody who waits hears why, and so does everybody who comes."""

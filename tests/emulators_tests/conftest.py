@@ -1,15 +1,18 @@
-"""Emulators that the tests of this folder share, and the real yt-dlp pointed at them."""
+"""What the tests of this folder share: emulators, the real yt-dlp pointed at them, a GPU stand-in."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.emulators import worlds
 from tests.emulators.youtube import World, YouTubeEmulator
+
+if TYPE_CHECKING:
+    from tests.emulators.gpu_device import GpuStandIn
 
 
 @pytest.fixture(scope="session")
@@ -84,6 +87,18 @@ def ydl(tmp_path: Path) -> Callable[..., Any]:
         return yt_dlp.YoutubeDL({**defaults, **options})
 
     return made
+
+
+@pytest.fixture
+def gpu() -> Iterator[GpuStandIn]:
+    """A stand-in that is this thread's device, in inference mode as the engine is."""
+    import torch
+
+    from tests.emulators.gpu_device import GpuStandIn
+
+    stand_in = GpuStandIn()
+    with torch.inference_mode(), stand_in.current():
+        yield stand_in
 
 
 def watch(video_id: str) -> str:

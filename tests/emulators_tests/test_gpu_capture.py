@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,13 +13,6 @@ from tests.channelscribe.asr.models import Tiny
 from tests.emulators.gpu_device import GpuStandIn, faults
 
 CAPTURING = "operation not permitted when stream is capturing"
-
-
-@pytest.fixture
-def gpu() -> Iterator[GpuStandIn]:
-    stand_in = GpuStandIn()
-    with torch.inference_mode(), stand_in.current():
-        yield stand_in
 
 
 def _run(work: Callable[[], object]) -> Callable[[], None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,30 +12,13 @@ from torch import Tensor
 
 from channelscribe.asr.accelerator import Accelerator, Unified
 from tests.emulators.gpu_device import ChangedInFlight, GpuStandIn
+from tests.emulators_tests.uploads import on, pinned
 
 CAPTURING = "operation not permitted when stream is capturing"
 
 
-@pytest.fixture
-def gpu() -> Iterator[GpuStandIn]:
-    stand_in = GpuStandIn()
-    with torch.inference_mode(), stand_in.current():
-        yield stand_in
-
-
 def _whats(gpu: GpuStandIn) -> list[str]:
     return [wait.what for wait in gpu.waits]
-
-
-def _on(gpu: GpuStandIn, *values: float) -> Tensor:
-    """Uploaded without a wait."""
-    return gpu.upload(_pinned(gpu, *values))
-
-
-def _pinned(gpu: GpuStandIn, *values: float) -> Tensor:
-    host = gpu.host_tensor(len(values), dtype=torch.float32)
-    host.copy_(torch.tensor(values))
-    return host
 
 
 def test_it_is_an_accelerator_with_a_device_of_its_own(gpu: GpuStandIn) -> None:
@@ -136,7 +119,7 @@ def test_memory_that_a_later_download_writes_is_not_readable_in_between(gpu: Gpu
 
 
 def test_the_source_of_an_upload_must_stay_until_it_is_over(gpu: GpuStandIn) -> None:
-    host = _pinned(gpu, 1, 2)
+    host = pinned(gpu, 1, 2)
     there = gpu.upload(host[1:])
     gpu.record().synchronize()
     host.zero_()
@@ -171,7 +154,7 @@ def test_the_source_of_an_upload_must_stay_until_it_is_over(gpu: GpuStandIn) -> 
 def test_what_the_host_waits_for_is_noted_and_breaks_a_capture(
     gpu: GpuStandIn, wait: Callable[[GpuStandIn, Tensor], Any], what: str
 ) -> None:
-    x = _on(gpu, 1, 2)
+    x = on(gpu, 1, 2)
     wait(gpu, x)
     assert len(gpu.waits) == 1 and what in gpu.waits[0].what and gpu.waits[0].where.startswith("test_gpu_device.py:")
     with pytest.raises(RuntimeError, match=CAPTURING):
@@ -179,7 +162,7 @@ def test_what_the_host_waits_for_is_noted_and_breaks_a_capture(
 
 
 def test_what_needs_no_wait_is_not_noted(gpu: GpuStandIn) -> None:
-    x, host = _on(gpu, 1, 2), _pinned(gpu, 3, 4)
+    x, host = on(gpu, 1, 2), pinned(gpu, 3, 4)
     x.copy_(host, non_blocking=True)
     x[0] = x[1]
     x.index_fill_(0, torch.arange(1, device=gpu.device), 9)

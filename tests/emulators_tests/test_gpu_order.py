@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
 
 from tests.emulators.gpu_device import GpuStandIn, RaceError, faults
-
-
-@pytest.fixture
-def gpu() -> Iterator[GpuStandIn]:
-    stand_in = GpuStandIn()
-    with torch.inference_mode(), stand_in.current():
-        yield stand_in
-
-
-def _on(gpu: GpuStandIn, *values: float) -> Tensor:
-    return gpu.upload(_pinned(gpu, *values))
-
-
-def _pinned(gpu: GpuStandIn, *values: float) -> Tensor:
-    host = gpu.host_tensor(len(values), dtype=torch.float32)
-    host.copy_(torch.tensor(values))
-    return host
+from tests.emulators_tests.uploads import on, pinned
 
 
 def test_streams_must_be_ordered(gpu: GpuStandIn) -> None:
-    x = _on(gpu, 1, 2)
+    x = on(gpu, 1, 2)
     ready = gpu.record()
     with gpu.background():
         with pytest.raises(RaceError, match="reads"):
@@ -108,7 +91,7 @@ def test_launches_are_counted_by_stream_and_operator(gpu: GpuStandIn) -> None:
 def test_errors_come_at_the_ordered_call_and_pass(
     gpu: GpuStandIn, error: faults.MakeError, kind: type[Exception], text: str
 ) -> None:
-    x = _on(gpu, 1, 2)
+    x = on(gpu, 1, 2)
     gpu.fail("operator", error, nth=2, operator="mul")
     x.mul_(2).add_(1)
     with pytest.raises(kind, match=text):
@@ -117,8 +100,8 @@ def test_errors_come_at_the_ordered_call_and_pass(
 
 
 def test_every_call_can_fail(gpu: GpuStandIn) -> None:
-    x, host, event = _on(gpu, 1, 2), gpu.host_tensor(2, dtype=torch.float32), gpu.record()
-    given = _pinned(gpu, 3)
+    x, host, event = on(gpu, 1, 2), gpu.host_tensor(2, dtype=torch.float32), gpu.record()
+    given = pinned(gpu, 3)
     replay = gpu.capture(lambda: None)
     calls: dict[faults.Call, Callable[[], object]] = {
         "operator": lambda: x + 1, "allocation": lambda: x + 1, "upload": lambda: gpu.upload(given),
@@ -135,7 +118,7 @@ def test_every_call_can_fail(gpu: GpuStandIn) -> None:
 
 
 def test_a_lost_device_shows_at_the_next_wait_and_stays_lost(gpu: GpuStandIn) -> None:
-    x = _on(gpu, 1, 2)
+    x = on(gpu, 1, 2)
     gpu.fail("operator", faults.illegal_access, operator="add", late=True)
     x.add_(1).mul_(2)
     event = gpu.record()
@@ -154,7 +137,7 @@ def test_shapes_of_attention_are_noted_where_cudnn_would_plan_them(gpu: GpuStand
 
 
 def test_a_graph_can_run_out_of_memory(gpu: GpuStandIn) -> None:
-    x = _on(gpu, 1, 2)
+    x = on(gpu, 1, 2)
     gpu.fail("allocation", faults.out_of_memory)
 
     def run() -> None:
@@ -167,7 +150,7 @@ def test_a_graph_can_run_out_of_memory(gpu: GpuStandIn) -> None:
 
 
 def test_a_device_can_be_lost_at_any_moment(gpu: GpuStandIn) -> None:
-    x = _on(gpu, 1, 2)
+    x = on(gpu, 1, 2)
     gpu.lose()
     x.add_(1)
     for _ in range(2):

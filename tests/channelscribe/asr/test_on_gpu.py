@@ -220,6 +220,47 @@ def test_a_step_that_is_to_rest_leaves_no_work_behind(profile: TranscriptionProf
     assert set(gate.left_behind) == {"encode", "decode"}
 
 
+class Fenced(Watched):
+    """A gate that notes whether anything was launched between two steps, where no guard could hold it."""
+
+    def __init__(self, gpu: GpuStandIn) -> None:
+        super().__init__()
+        self._gpu, self._launched, self.outside = gpu, 0, list[str]()
+
+    @contextmanager
+    def _step(self, stage: str) -> Iterator[None]:
+        if self._gpu.launches.total() != self._launched:
+            self.outside.append(stage)
+        yield
+        self._launched = self._gpu.launches.total()
+
+    def step(self, stage: str, batch: int, stopping: Callable[[], bool]) -> AbstractContextManager[None]:
+        super().step(stage, batch, stopping)
+        return self._step(stage)
+
+
+def test_nothing_is_launched_where_the_guard_could_not_hold_it(profile: TranscriptionProfile) -> None:
+    gpu = GpuStandIn()
+    gate = Fenced(gpu)
+    with WhisperEngine(profile, MemoryListener(windows), load=onto(gpu), gate=gate) as engine:
+        run(engine, FEW)
+    assert gate.steps[0] == ("load", 1)
+    assert len(gate.steps) > 3
+    assert not gate.outside
+
+
+def test_memory_refused_again_while_the_encoder_is_made_smaller(
+    profile: TranscriptionProfile, wanted: dict[str, Any]
+) -> None:
+    gpu = GpuStandIn()
+    gate = Striking("encode", 1, lambda: gpu.fail("allocation", faults.out_of_memory, times=2))
+    with WhisperEngine(profile, MemoryListener(windows), load=onto(gpu), gate=gate) as engine:
+        assert texts(run(engine, FEW)) == texts({name: wanted[name] for name in FEW})
+        assert engine.stats().mean_encoded <= 2
+    assert gate.refusals == 2
+    assert not gpu.hazards
+
+
 REFUSALS: dict[str, tuple[faults.Call, faults.MakeError]] = {
     "allocation": ("allocation", faults.out_of_memory),
     "product": ("operator", faults.cublas_out_of_memory),
